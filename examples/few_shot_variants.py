@@ -52,9 +52,9 @@ VARIANTS: dict[str, dict[str, Any]] = {
 }
 """Name -> options of ``AdaptConfig``. Joint skills are those of examples/joint_skills.py."""
 ON_TOP = ", on top"
-"""End of the names of variants whose new experts stand on a general expert of all tasks."""
+"""End of the names of variants whose new experts build on a general expert of all tasks."""
 ON_GENERAL = (ON_TOP, ", general trained", ", half")
-"""Ends of the names of variants over OUT/residual, whose experts stand on that expert."""
+"""Ends of the names of variants over OUT/residual, whose experts build on that expert."""
 
 
 def open_library(out: Path, variant: str) -> Library:
@@ -69,7 +69,7 @@ def open_library(out: Path, variant: str) -> Library:
 
 
 def list_generals(library: Library) -> dict[str, Any]:
-    """List the general expert that the library's experts stand on, if they do."""
+    """List the general expert that the library's experts build on, if they do."""
     return {entry.name: library[entry.name] for entry in library.entries(role=GENERAL)}
 
 

@@ -44,27 +44,27 @@ def adapt(
     """Make an expert for each new task, from a library of experts and a few examples.
 
     Every method has the same budget of tokens for a task: those of the plan of a new expert's training, which
-    follow from ``config.train``. Tokens that are read before, by retrieval and by the choice of a start,
-    count; the training is shorter by as many. Validation is the same for all methods and does not count.
+    follow from ``config.train``. Tokens that are read before training, by retrieval and by the choice of
+    a start, count too and shorten the training. Validation is the same for all methods and does not count.
 
     Args:
         base: the base model, used on its current device. It must have no experts, and has none afterwards.
-        experts: a library, for those of its experts that are used if none are named; or a choice of them
-            (``library.routed(…)``), or any other mapping, for all of it. A library stores what is computed
-            about its experts. Experts that an adaptation to these tasks has made are left out.
-        examples: new task -> its few examples, see ``prepare_few``. The names are those of the new experts.
-        config: the configuration; the seed is that of ``config.train``.
-        run_folder: folder of the resumable state. A finished run is read from it.
-        own_examples: expert -> examples of its own task, for retrieval by embedding.
-        measured: task -> examples whose losses are measured at the end, such as those of a test; they have no
-            influence on the experts.
-        router_options: options of the calibrated router, where it is used.
+        experts: a library, of which the experts that are used by default are taken; or a choice
+            of them (``library.routed(…)``) or any other mapping, which is used completely. A library stores
+            facts about its experts. Experts made by an earlier adaptation to these tasks are left out.
+        examples: new task -> its few examples, see ``prepare_few``. New experts have the names of their
+            tasks. config: the configuration; the seed is that of ``config.train``. run_folder: folder of the
+            resumable state. A finished run is read from it. own_examples: expert -> examples of its own task,
+            for retrieval by embedding. measured: task -> examples whose losses are measured at the end, such
+            as test examples; they
+            have no influence on the experts.
+        router_options: options of the calibrated router, if it is used.
         trust_base: whether to use experts that name another base model, with a warning.
         fresh: start over instead of resuming.
-        on_progress: called while the run works.
+        on_progress: called with the progress of the run.
 
     Returns:
-        For each task its expert, and how it was made.
+        The expert of each task, with a record of how it was made.
 
     Raises:
         ValueError: with all faults, if the configuration does not suit the experts or a task.
@@ -76,7 +76,7 @@ def adapt(
     config = complete_config(base, config, router_options)
     candidates = list_candidates(base, experts, config, examples)
     train = fit_train(config, list_ranks(base, experts, candidates, examples))
-    # Experts that are named need not be among the candidates.
+    # Experts named by the user need not be among the candidates.
     experts = whole_library(experts)
     check_arguments(base, experts, candidates, examples, config, trust_base)
     method = METHODS[config.method]
@@ -118,7 +118,7 @@ def adapt(
 def _identify_help(
     own_examples: Mapping[str, TrainingExamples] | None, router_options: Mapping[str, Any] | None
 ) -> dict[str, object]:
-    """Return what else retrieval depends on; nothing if it is not given."""
+    """Return the other inputs of retrieval, as far as they are given."""
     found: dict[str, object] = {}
     if own_examples:
         found["examples of experts' tasks"] = {name: own.digest for name, own in own_examples.items()}
@@ -141,7 +141,7 @@ def _timed(folder: AdaptFolder) -> Iterator[list[float]]:
         yield total
         is_finished = True
     finally:
-        # Reading a finished run takes no time that belongs to it.
+        # The time to read a finished run is not part of its time.
         if not before["is_finished"]:
             total[0] += time.monotonic() - begun
             folder.keep_record(SECONDS, {"seconds": total[0], "is_finished": is_finished})
@@ -153,7 +153,7 @@ def _measure(
     found: Mapping[str, AdaptedTask],
     measured: Mapping[str, Sequence[TokenizedExample]],
 ) -> dict[str, tuple[float, ...]]:
-    """Measure the losses of the given examples; those that were measured before are read from the folder."""
+    """Measure the losses of the given examples; those already measured are read from the folder."""
     given = {name: own for name, own in measured.items() if name in found and own}
     if not given:
         return {}

@@ -1,4 +1,4 @@
-"""The cards of new experts: where they come from, and how."""
+"""The cards of new experts, which record their origin."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, replace
@@ -46,7 +46,7 @@ def describe_result(context: Context, task: NewTask, found: Trained) -> AdaptedT
 
 
 def plan_origin(task: str, config: AdaptConfig) -> dict[str, Any]:
-    """Return what a card says of an adaptation and is known before it: task, method, settings, seed.
+    """Return the part of a card that is known before an adaptation: task, method, settings, seed.
 
     Args:
         task: the task's name.
@@ -57,7 +57,7 @@ def plan_origin(task: str, config: AdaptConfig) -> dict[str, Any]:
 
 
 def _describe_training(context: Context, task: NewTask, found: Trained) -> dict[str, Any]:
-    """Return what cards of trained experts have; sums of experts have no such card yet."""
+    """Return the fields of trained experts' cards, which sums of experts do not have yet."""
     return {
         "training": asdict(context.train),
         "data": {"digest": task.examples.digest, "num_train": len(task.examples.train)},

@@ -23,9 +23,9 @@ from lorary.training.rank_check import check_rank
 from lorary.training.starts import refuse_untrained
 
 ACTION = "adaptation"
-"""What needs low-rank factors, in messages."""
+"""The action that needs low-rank factors, for messages."""
 ORIGIN = "adaptation"
-"""The key of a card's provenance that says how a library was adapted to a task."""
+"""The key of a card's provenance that describes the adaptation of a library to a task."""
 
 
 def list_candidates(
@@ -33,9 +33,9 @@ def list_candidates(
 ) -> list[str]:
     """List the experts that a method may use.
 
-    They are those that are used if none are named (``Library.routed``), without those that an adaptation to
-    these tasks has made: results that are stored in the library do not change the next run. Experts that
-    change the base model by more than low-rank factors are left out, with one warning. With ``skills`` they
+    These are the experts that are used by default (``Library.routed``), without those made by an
+    adaptation to these tasks, so that results stored in the library do not change the next run. Experts that
+    change the base model by more than low-rank factors are left out, with one warning. With ``skills``, they
     are the skills of that set.
 
     Raises:
@@ -54,10 +54,10 @@ def list_candidates(
 def find_general_of(
     experts: Mapping[str, Expert], candidates: Sequence[str], config: AdaptConfig
 ) -> Expert | None:
-    """Find the general expert on top of which new experts are trained: the one that used experts stand on.
+    """Find the general expert on top of which new experts are trained: the one that used experts build on.
 
-    A control without experts, ``fresh``, is trained on top of the one that all experts of the library stand
-    on. The expert of all tasks is trained further as it is.
+    A control without experts, ``fresh``, is trained on top of the one that all experts of the library build
+    on. The expert of all tasks is fine-tuned without it.
 
     Args:
         experts: the library or mapping, with all of its experts.
@@ -65,7 +65,7 @@ def find_general_of(
         config: the complete configuration.
 
     Raises:
-        IncompatibleExpert: if used experts stand on different ones, or it is missing.
+        IncompatibleExpert: if used experts build on different ones, or it is missing.
     """
     method = METHODS[config.method]
     if "multi_task" in method.settings and config.multi_task is not None:
@@ -85,7 +85,7 @@ def list_ranks(
     candidates: Sequence[str],
     tasks: Mapping[str, object],
 ) -> list[int]:
-    """List the ranks of the experts that set that of new ones: controls have the rank of other methods.
+    """List the ranks that determine the rank of new experts; controls have the rank of other methods.
 
     Args:
         base: the base model.
@@ -119,11 +119,11 @@ def check_choice(
     examples: Mapping[str, TrainingExamples],
     config: AdaptConfig,
 ) -> None:
-    """Check whether a method has the experts and the examples that it needs, and layers of the new rank.
+    """Check that a method has the experts and examples that it needs, and layers of the new rank.
 
     Raises:
         ValueError, DataError: with all faults.
-        IncompatibleExpert: if an expert that the training begins with changes other layers than are trained.
+        IncompatibleExpert: if an expert from which the training starts changes layers that are not trained.
     """
     method = METHODS[config.method]
     faults = [*_find_example_faults(examples), *_find_expert_faults(experts, candidates, config, method)]
@@ -136,7 +136,7 @@ def check_choice(
     if faults:
         kind = DataError if all(is_data for is_data, _ in faults) else ValueError
         raise kind("adaptation: " + "; ".join(fault for _, fault in faults))
-    # Methods with a retrieval, or that sort the experts, choose some of them later.
+    # Methods with retrieval, or that sort the experts, choose some of them later.
     if method.kind == "start" and config.retrieve is None and not method.needs_scores:
         whole = {name: experts[name] for name in candidates}
         for name, expert in fit_paths(base.model, whole).items():
@@ -198,8 +198,8 @@ def _find_expert_faults(
         if alone:
             yield (
                 False,
-                f"train_general needs experts that stand on a general one, and {quote(alone[0], 140)} "
-                "stands on none: leave it out, or train experts on top of one (lorary train --general)",
+                f"train_general needs experts that build on a general one, and {quote(alone[0], 140)} "
+                "builds on none: leave it out, or train experts on top of one (lorary train --general)",
             )
     if config.skills is not None and "skills" in method.settings:
         yield from _find_skill_faults(experts, config.skills, config)
@@ -223,9 +223,7 @@ def find_retrieve_faults(retrieve: int | None, count: int) -> Iterator[str]:
         count: number of experts that may be retrieved.
     """
     if retrieve is not None and retrieve > count:
-        yield (
-            f"retrieve must be at most {say_count(count, 'expert')}, which is all there are, found {retrieve}"
-        )
+        yield (f"retrieve must be at most {say_count(count, 'expert')}, all that there are, found {retrieve}")
 
 
 def find_multi_task_faults(name: str | None, experts: Collection[str]) -> Iterator[str]:

@@ -1,4 +1,4 @@
-"""Some experts of a library, with what it stores about them."""
+"""Some experts of a library, with the facts that it stores about them."""
 
 from collections.abc import Mapping, Sequence
 
@@ -25,12 +25,12 @@ def choose_experts(experts: Mapping[str, Expert], names: Sequence[str]) -> Mappi
 
 
 def whole_library(experts: Mapping[str, Expert]) -> Mapping[str, Expert]:
-    """Return the library that experts were chosen from; of any other mapping the mapping itself."""
+    """Return the library from which experts were chosen; for any other mapping the mapping itself."""
     return experts.library if isinstance(experts, LibraryView) else experts
 
 
 def hash_experts(experts: Mapping[str, Expert], names: Sequence[str]) -> dict[str, str]:
-    """Return hashes of what experts do, their scale included; those of a library without reading weights."""
+    """Return hashes of the experts' changes and scales; those of a library without reading weights."""
     if isinstance(experts, Library | LibraryView):
         keys = experts.artifacts.make_keys("content", {name: {} for name in names})
         return {name: "".join(key.subjects) for name, key in keys.items()}

@@ -1,4 +1,4 @@
-"""What a configuration leaves to the base model."""
+"""Settings of a configuration that depend on the base model."""
 
 from collections.abc import Mapping
 from dataclasses import replace

@@ -16,7 +16,7 @@ from lorary.training.objectives.few_shot import FEW_SHOT_PROTOCOLS, FewShotProto
 
 DEFAULT_METHOD = "nearest"
 FEW_SHOT: Mapping[str, Any] = {"epochs": 20, "batch_size": 4, "validate_every": 5, "patience": 5}
-"""The default settings of the training: those that few examples need. Others are those of ``TrainConfig``."""
+"""The default settings of the training for few examples; the others are those of ``TrainConfig``."""
 _CHECKS = {
     **dict.fromkeys(("retrieve", "rank", "mixed_rank", "num_read"), optional(count)),
     **dict.fromkeys(("num_skills", "num_splits"), count),
@@ -25,7 +25,7 @@ _CHECKS = {
     "train_general": switch,
 }
 ADDED: Mapping[str, Any] = {"protocol": "given", "train_general": False}
-"""Settings that earlier versions do not have: with these values a run is the same as without them."""
+"""Settings that earlier versions do not have; with these values a run is the same as without them."""
 _CHOICES = {"granularity": GRANULARITIES, "weighting": WEIGHTINGS, "protocol": FEW_SHOT_PROTOCOLS}
 
 
@@ -34,28 +34,30 @@ class AdaptConfig:
     """The configuration of an adaptation, the same for all of its tasks."""
 
     method: str = DEFAULT_METHOD
-    """How the library is used, a key of ``METHODS``."""
+    """How the library is used: a key of ``METHODS``."""
     train: TrainConfig = field(default_factory=lambda: TrainConfig(**FEW_SHOT))
-    """Settings of the training. Its bounds are the budget of every method; its ``rank`` has no effect, see
+    """Settings of the training. Its limits are the budget of every method; its ``rank`` has no effect, see
     ``rank``."""
     rank: int | None = None
-    """Rank of the new experts; null: the largest rank of the library's experts, and without experts
-    ``train.rank``. The factor before ``b @ a`` is that of ``train``."""
+    """Rank of the new experts; null: the largest rank of the library's experts, or without
+    experts ``train.rank``. The scale of ``b @ a`` is that of ``train``."""
     retrieve: int | None = None
-    """Number of experts that are retrieved first, for each task; null: all experts are used."""
+    """Number of experts that are retrieved first for each task; null: all experts are used."""
     by: str | None = None
     """How experts are retrieved, a key of ``RETRIEVALS``; null: calibrated, and embedding on a base model
     with an encoder."""
     num_read: int | None = 4
-    """Number of training examples that are read by retrieval and by the router of a start; null: all. What is
-    read is taken from the budget of the training."""
+    """Number of training examples that retrieval and the router of a start read; null: all. Their
+    tokens are taken from the budget of the training."""
     train_general: bool = False
-    """Methods that fine-tune experts which stand on a general one: begin with the sum of both, cut to the new
-    rank, and train all of it; false: the new expert stands on the general one, which stays as it is."""
+    """For methods that fine-tune experts which build on a general one: start from the sum of both, truncated
+    to the new rank, and train all of it; false: the new expert builds on the general one, which is not
+    changed."""
     multi_task: str | None = None
     """Method multi-task: the expert of the library that was trained on all tasks."""
     skills: str | None = None
-    """Methods poly and mhr: any skill of a trained set in the library; null: the experts are the skills."""
+    """Methods poly and mhr: any skill of a trained set in the library; null: the experts are used as
+    skills."""
     granularity: Granularity = "linear"
     """Layers that share weights: 'model', 'block', 'layer' (such as an attention) or 'linear'."""
     weights_learning_rate: float = 0.01
@@ -63,11 +65,11 @@ class AdaptConfig:
     table_learning_rate: float = 0.1
     """Methods poly and mhr: peak learning rate of the table."""
     weighting: Weighting = "relaxed"
-    """Methods poly and mhr: weights in training; 'relaxed' and 'straight_through' are samples."""
+    """Methods poly and mhr: weights in training; 'relaxed' and 'straight_through' are sampled."""
     protocol: FewShotProtocol = "given"
-    """Methods poly and mhr: 'given' has the budget of all methods; as published, without early stop, are
-    'fixed', 1,000 steps at 3e-3, and 'grid', 1,000 steps at 1e-3 and at 1e-4, each with 0.5 and 0.1 for the
-    table, of which the lowest validation loss is chosen."""
+    """Methods poly and mhr: 'given' has the budget of all methods. The published protocols, without early
+    stopping, are 'fixed', 1,000 steps at 3e-3, and 'grid', 1,000 steps at 1e-3 and at 1e-4, each with 0.5 and
+    0.1 for the table; the one with the lowest validation loss is kept."""
     num_skills: int = 8
     """Methods poly-scratch and mhr-scratch: number of skills."""
     num_splits: int = 8
@@ -77,7 +79,7 @@ class AdaptConfig:
     penalty: float = 0.05
     """Method lorahub: factor of the weights' mean absolute value, which is added to the loss."""
     mixed_rank: int | None = None
-    """Methods lorahub and weights: rank that the weighted sum is cut to; null: it is kept exact."""
+    """Methods lorahub and weights: rank to which the weighted sum is truncated; null: the sum is exact."""
 
     def __post_init__(self) -> None:
         faults = [*find_field_faults(self, _CHECKS)]
@@ -95,7 +97,7 @@ class AdaptConfig:
 
 
 def describe_config(config: AdaptConfig) -> dict[str, Any]:
-    """Return the settings that decide the result, as JSON values, for the identity of a run."""
+    """Return the settings that determine the result, as JSON values, for the identity of a run."""
     found = {**asdict(config), "train": list_effective(config.train)}
     return {name: value for name, value in found.items() if ADDED.get(name) != value or name not in ADDED}
 

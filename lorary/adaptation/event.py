@@ -10,10 +10,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class AdaptEvent:
-    """The report of a method while it works."""
+    """A progress report of a method."""
 
     stage: str
-    """What is done, in a few words."""
+    """The current stage, in a few words."""
     num_done: int
     """Number of finished steps of this stage."""
     num_steps: int

@@ -1,4 +1,4 @@
-"""The split of a new task's few examples into those to train on and those to validate with."""
+"""The split of a new task's few examples into training and validation examples."""
 
 from dataclasses import replace
 
@@ -8,9 +8,9 @@ ONE_IN = 5
 
 
 def hold_out(task: Task) -> Task:
-    """Return a task whose validation examples are taken from its training examples, by one rule for all.
+    """Return a task with validation examples held out from its training examples, the same for all methods.
 
-    A task with validation examples of its own is returned unchanged. Otherwise one in five training examples
+    A task that has validation examples is returned unchanged. Otherwise one in five training examples
     is held out, at least one if there are two or more. They are chosen by content hash, so neither the order
     of the examples nor a seed matters.
 
@@ -22,5 +22,5 @@ def hold_out(task: Task) -> Task:
         return task
     held_out = subsample(train, max(1, len(train) // ONE_IN))
     kept = tuple(example for example in train if example not in held_out)
-    # Examples may be equal; then all of them would be held out.
+    # If all examples are equal, all of them would be held out.
     return replace(task, splits={**task.splits, "train": kept, "validation": held_out}) if kept else task

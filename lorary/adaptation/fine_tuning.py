@@ -1,4 +1,4 @@
-"""From starts to experts: each start is cut to the new rank, kept in the run's folder, and fine-tuned."""
+"""Fine-tuning: each start is truncated to the new rank, kept in the run's folder, and trained."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -19,7 +19,7 @@ from lorary.training.starts import fit_start, refuse_untrained
 
 
 def fine_tune(context: Context, folder: AdaptFolder, tasks: Mapping[str, NewTask]) -> dict[str, Trained]:
-    """Find what each task's training begins with, and train all tasks in the same passes."""
+    """Find the start of each task, and train all tasks in the same passes."""
     record = folder.find_record(STARTS)
     if record is None:
         starts_found = METHODS[context.config.method].find_starts(context, tasks)
@@ -72,7 +72,7 @@ def _check_layers(context: Context, names: Sequence[str]) -> None:
 def _keep_starts(
     context: Context, folder: AdaptFolder, found: Mapping[str, Start]
 ) -> dict[str, dict[str, Any]]:
-    """Cut the starts to the new rank, and write them; the record is written last."""
+    """Truncate the starts to the new rank, and write them; the record is written last."""
     record: dict[str, dict[str, Any]] = {}
     on_top_of = None if context.on_top_of is None else hash_weights(context.on_top_of)
     for name, start in found.items():

@@ -1,4 +1,4 @@
-"""The files of an adaptation's run: what was retrieved, and what trainings begin with.
+"""The files of an adaptation's run: the retrieved experts, and the starts of trainings.
 
 run/
 ├── run.lock             held while a run works here

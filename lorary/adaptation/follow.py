@@ -10,7 +10,7 @@ from lorary.training import TrainConfig
 def follow_experts(config: TrainConfig, experts: Iterable[Expert]) -> TrainConfig:
     """Return a configuration with the experts' largest rank and all layers that they change.
 
-    LoRA's factor before ``b @ a`` is kept: alpha changes with the rank.
+    The scale of ``b @ a`` is kept, so alpha changes with the rank.
 
     Args:
         config: the configuration.

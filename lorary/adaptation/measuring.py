@@ -30,7 +30,7 @@ def measure_losses(
         experts: task -> its expert.
         examples: task -> its examples, for tasks with an expert.
         config: has the sizes of passes and rows.
-        general: the general expert that they stand on; None for none.
+        general: the general expert that they build on; None for none.
 
     Returns:
         Task -> mean loss of the target tokens of each example, in nats.

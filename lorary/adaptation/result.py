@@ -17,20 +17,21 @@ class AdaptedTask:
     progress: UnitProgress
     """Steps, tokens trained on, curves."""
     scores: Mapping[str, float | None]
-    """The experts that the method could use, with their scores of the retrieval."""
+    """The experts that the method could use, with their retrieval scores."""
     weights: Weights
-    """The experts that the new one was made of or began with, and their weights; empty for a new one."""
+    """The experts from which the new expert was made or started, and their weights; empty for a fresh
+    expert."""
     num_read: int
-    """Tokens that were read besides those of the training: by retrieval, by the choice of a start, and by
-    trainings of a protocol that were not chosen."""
+    """Tokens read in addition to those of the training: by retrieval, by the choice of a start, and
+    by trainings of a protocol that were not chosen."""
     losses: tuple[float, ...] = ()
     """Losses of the examples that were measured, nats per target token."""
     error: float
-    """Relative error of the start, or of a weighted sum, by the cut to its rank."""
+    """Relative error of the start, or of a weighted sum, from the truncation to its rank."""
 
     @property
     def num_tokens(self) -> int:
-        """The seen tokens: those of the training, and those that were read besides."""
+        """The seen tokens: those of the training, and those read in addition."""
         return self.num_read + self.progress.tokens
 
 

@@ -26,7 +26,7 @@ def retrieve_all(
     examples: Mapping[str, TrainingExamples],
     own_examples: Mapping[str, TrainingExamples],
 ) -> dict[str, NewTask]:
-    """Choose the experts for each task; what was retrieved before is read from the folder."""
+    """Choose the experts for each task; earlier results of retrieval are read from the folder."""
     config, method = context.config, METHODS[context.config.method]
     is_retrieved = method.uses_experts and (config.retrieve is not None or method.needs_scores)
     record = folder.find_record(RETRIEVED) or {}

@@ -17,15 +17,15 @@ class AnswerLimit:
     """Where one answer ends at the latest."""
 
     max_new_tokens: int
-    """Most tokens of it."""
+    """Maximum number of its tokens."""
     first_line: bool = False
-    """Whether it ends with its first line of visible text after its thoughts."""
+    """Whether it ends with its first line of visible text after any reasoning."""
     stops: tuple[str, ...] = ()
-    """Texts of which none is in it: it ends before the first of them."""
+    """Texts that end it: it ends before the first of them."""
 
     @property
     def needs_text(self) -> bool:
-        """Whether the text of the answer decides about its end."""
+        """Whether the text of the answer determines its end."""
         return self.first_line or bool(self.stops)
 
 
@@ -35,7 +35,7 @@ def spread_limits(
     num_prompts: int,
     stops: Sequence[str] = (),
 ) -> list[AnswerLimit]:
-    """Give each prompt its limit; a single value holds for all, as do the texts that end answers.
+    """Give each prompt its limit; a single value applies to all, and so do the texts that end answers.
 
     Raises:
         ValueError: if there is not a value for each prompt, one is less than 1, or a text is empty.
@@ -64,7 +64,7 @@ def cut_at_stops(text: str, stops: Sequence[str]) -> str:
 
 
 class AnswersEnd(StoppingCriteria):
-    """Tells ``transformers`` which answers of a batch have reached their limits, and notes how long they are.
+    """Tells ``transformers`` which answers of a batch have reached their limits, and records their lengths.
 
     Args:
         limits: of each row.
@@ -79,10 +79,10 @@ class AnswersEnd(StoppingCriteria):
         self._prompt_length = prompt_length
         self._tokenizer = tokenizer
         self.lengths: list[int | None] = [None] * len(limits)
-        """Tokens of each row's answer; None where it may go on."""
+        """Number of tokens of each row's answer; None where it is not finished."""
 
     def __call__(self, input_ids: Tensor, scores: Any, **kwargs: Any) -> Tensor:
-        """Look at the answers so far; gives ``[B]``, true where one has ended."""
+        """Check the answers so far; returns ``[B]``, true where an answer has ended."""
         answers = input_ids[:, self._prompt_length :]
         length = answers.shape[1]
         for row, limit in enumerate(self._limits):

@@ -21,7 +21,7 @@ from lorary.models.generation import depends_on_place
 from lorary.models.quantized.packed_layers import mixes_tokens
 from lorary.passes.left_padding import can_pad_left
 
-# Steps after which rows that are done leave their batch: each time costs a few milliseconds.
+# Number of steps after which finished rows leave their batch; each time costs a few milliseconds.
 NUM_STEPS = 8
 
 
@@ -40,7 +40,7 @@ def group_prompts(
     groups: dict[int, list[int]] = {}
     for index, length in enumerate(attention_mask.sum(1).tolist()):
         groups.setdefault(length, []).append(index)
-    # Settings that look at a row's tokens take padding for tokens of the prompt.
+    # Settings that depend on a row's tokens would count padding as tokens of the prompt.
     if len(groups) == 1 or (not depends_on_place(generation) and can_pad_left(stack)):
         return [list(range(len(attention_mask)))]
     return list(groups.values())
@@ -71,7 +71,7 @@ def answer_prompts(
             )
         return answer_encoded(stack, base, call)
     answers: list[list[int]] = [[] for _ in call.limits]
-    # Virtual tokens in the cache are no tokens of the prompts, so transformers cannot go on with it.
+    # Virtual tokens in the cache are not tokens of the prompts, so transformers cannot continue with it.
     has_prompts = stack.soft_prompts.are_used(stack.context.active, len(call.limits))
     if has_prompts and compile:
         raise ValueError("an expert with a soft prompt cannot be used with compile: leave it out")
@@ -89,9 +89,9 @@ def answer_prompts(
 
 
 def _can_drop_rows(model: PreTrainedModel, generation: Mapping[str, Any]) -> bool:
-    """Tell whether rows can be taken out of a model's cache between steps without a change to the others."""
+    """Return whether rows can be removed from a model's cache between steps without changing the others."""
     if generation["do_sample"] or generation.get("use_cache", model.generation_config.use_cache) is False:
-        # Draws come from one source for all rows.
+        # All rows draw from one random generator.
         return False
     if depends_on_place(generation) or model.generation_config.cache_implementation is not None:
         return False
@@ -137,7 +137,7 @@ class _Batch:
         self._requests = torch.arange(len(limits)) if active.rows is None else active.rows.cpu()
 
     def go_on(self, generation: Mapping[str, Any], num_steps: int | None) -> None:
-        """Continue all rows by some tokens, or to their ends, and remove finished ones."""
+        """Continue all rows by some tokens, or to their ends, and remove finished rows."""
         limits = [self._limits[row] for row in self.rows]
         needs_text = any(limit.needs_text for limit in limits)
         ends = AnswersEnd(limits, self._length, self._base.tokenizer if needs_text else None)
@@ -182,6 +182,6 @@ def _say_how_to_compile(compile: bool | CompileConfig) -> dict[str, Any]:
     if not compile:
         return {}
     config = CompileConfig() if compile is True else compile
-    config._compile_all_devices = True  # else transformers compiles on GPUs only
+    config._compile_all_devices = True  # otherwise transformers compiles on GPUs only
     # A growing cache changes shapes at every step, which would compile again.
     return {"cache_implementation": "static", "compile_config": config}

@@ -1,4 +1,4 @@
-"""What a routed model is asked: forward passes, answers, and explanations of its routing.
+"""The calls of a routed model: forward passes, answers, and explanations of its routing.
 
 B sequences of a batch, L their length, V vocabulary.
 """
@@ -38,7 +38,7 @@ class AskedModel:
     skills: SkillSet | None
     facts: Facts
     _current: CurrentRouter
-    # PyTorch's compiler is not made for several threads that run what it compiled.
+    # PyTorch's compiler does not support several threads that run compiled code.
     _compiled: "threading.RLock"
 
     def __call__(
@@ -56,15 +56,15 @@ class AskedModel:
 
         Args:
             input_ids: the batch, ``[B, L]``; None if the inputs have ``inputs_embeds``.
-            experts: the choice for each request, see ``generate``. A router that chooses per request uses the
-                whole of ``input_ids``.
+            experts: the choice for each request, see ``generate``. A request router uses
+                the whole of ``input_ids``.
             rows: the request of each token, in the shape of ``input_ids``, -1 for padding, if rows of the
                 batch hold several requests; None means that each row is one request. An encoder's row must be
                 of one request.
             inputs: of the ``transformers`` model.
 
         Raises:
-            ValueError: if the list has not one choice per request, or a choice is of another type.
+            ValueError: if the list does not have one choice per request, or a choice is of another type.
             UnknownExpert: if a name is not on this model.
         """
         if input_ids is not None:
@@ -92,36 +92,37 @@ class AskedModel:
         compile: bool | CompileConfig = False,
         **inputs: Any,
     ) -> Any:
-        """Continue prompts. A router that chooses per request chooses once, from each prompt.
+        """Continue prompts. A request router chooses once, from each prompt.
 
         With ``input_ids`` instead of prompts, as in ``generate(**tokenizer("…", return_tensors="pt"))``,
-        this is the ``generate`` of ``transformers`` under the routing: its defaults hold for what is not
-        given, and its result is returned, tensors that begin with the prompts.
+        this is the ``generate`` of ``transformers`` with routing: its defaults apply to all arguments
+        that are not given, and it returns tensors that begin with the prompts.
 
         Args:
             prompts: one text or conversation (a list of ``{"role": …, "content": …}``), or several texts,
                 conversations or lists of token ids, which run as one batch. A text is tokenised with the
                 tokenizer's begin-of-text token, if it has one, and without an end token; for an encoder, with
-                all tokens that the tokenizer puts around it. A tensor is taken for ``input_ids``.
+                all tokens that the tokenizer puts around it. A tensor is treated as ``input_ids``.
             experts: the choice for each prompt, or for all: an expert's name, ``{name: weight}``,
-                ``{"task": name}`` for a task of the model's skills (with None in place of the name: the mean
-                of all tasks, for one that is not in their table), a router of ``router(…)`` or any other
-                ``Chooser``, None for the base model alone, ``"auto"`` for the router of the context or the
-                current one.
+                ``{"task": name}`` for a task of the model's skills (None instead of the
+                name: the mean of all tasks, for a task that is not in their table), a router from
+                ``router(…)`` or any other ``Chooser``, None for the base model alone, or ``"auto"``
+                for the current router.
             max_new_tokens: maximum number of tokens to add; one number for all, or one per prompt; None: 64.
-            first_line: whether an answer ends with its first line of visible text; for all, or per prompt.
-            stop_strings: a text or texts that end an answer, which is the text before the first of them.
-            temperature: 0 or None takes the most probable token, whatever the base model's configuration
-                prefers; above 0, tokens are sampled.
-            top_p: sample from the most probable tokens with this total probability; None: 1.
+            first_line: whether an answer ends with its first line of visible text; one value for all, or one
+                per prompt. stop_strings: a text or texts that end an answer, which is the text before the
+                first of them. temperature: 0 or None takes the most probable token, regardless of the base
+                model's
+                configuration; above 0, tokens are sampled.
+            top_p: sample from the smallest set of most probable tokens with this total probability; None: 1.
             top_k: sample from this number of most probable tokens; 0 or None: all.
-            do_sample: whether to sample; None: if the temperature is above 0. True raises a temperature of 0
-                to 1.
-            seed: seed of the draws; None for PyTorch's global generator.
+            do_sample: whether to sample; None: if the temperature is above 0. True changes a
+                temperature of 0 to 1.
+            seed: seed of the sampling; None for PyTorch's global generator.
             num_return_sequences: number of answers to each prompt, if tokens are sampled.
-            generation_config: its settings, such as ``repetition_penalty``, have precedence over all of
-                these, but for special tokens and cache; ``model.base.model.generation_config`` uses the base
-                model's preferences.
+            generation_config: its settings, such as ``repetition_penalty``, take precedence
+                over all of these, except special tokens and cache; ``model.base.model.generation_config``
+                uses the base model's preferences.
             streamer: a streamer of ``transformers``, which gets the tokens of one answer one by one.
             compile: compile the step of each token by ``torch.compile``, with a cache of fixed length; on
                 GPUs as CUDA graphs. The first answer then takes a minute or more, as does the first one with
@@ -130,15 +131,15 @@ class AskedModel:
             inputs: ``input_ids`` and further arguments of ``transformers``, in place of prompts.
 
         Returns:
-            The continuation of each prompt, without special tokens and the token that ends the answer, but
-            with the space after the prompt; or what the decoder answers to it. A string for one text or
-            conversation; several answers to a prompt follow one another in the list. If all prompts are token
-            ids and the base model was given without a tokenizer, the added token ids, up to and including the
-            one that ends the answer.
+            The continuation of each prompt, without special tokens and the token that ends the answer,
+            but with the space after the prompt; for an encoder, the decoder's answer. A string for one text
+            or conversation; several answers to a prompt follow one another in the list. If all prompts are
+            token ids and the base model has no tokenizer, the added token ids are returned, up to and
+            including the one that ends the answer.
 
         Raises:
-            ValueError: if a prompt is empty, a number is out of range, the list has not one choice per
-                prompt, the model's skills have no such task, or a choice is of another type.
+            ValueError: if a prompt is empty, a number is out of range, the list does not have
+                one choice per prompt, the model's skills have no such task, or a choice is of another type.
             TypeError: if there are prompts and arguments of ``transformers``.
             UnknownExpert: if a name is not on this model.
             BaseModelError: if a prompt is a text and there is no tokenizer, or a conversation and no chat
@@ -187,12 +188,12 @@ class AskedModel:
     def explain(self, text: Prompt, num_prompt_tokens: int | None = None) -> Explanation:
         """Run a text and return the experts that each token used at each layer.
 
-        If the model has an encoder, the encoder alone reads the text, and its layers are returned.
+        If the model has an encoder, only the encoder reads the text, and its layers are returned.
 
         Args:
             text: a text, tokenised as by ``generate``, or its token ids.
-            num_prompt_tokens: number of its first tokens that are the prompt, for routers that choose per
-                request; None means all.
+            num_prompt_tokens: number of its first tokens that are the prompt, for
+                request routers; None means all.
 
         Raises:
             ValueError: if no router is set, the text is empty, or it has fewer tokens than
@@ -206,8 +207,8 @@ class AskedModel:
     def nearest_tasks(self, prompts: Sequence[Prompt]) -> list[str]:
         """Find the task nearest to each prompt, by cosines of the base model's mean last hidden states.
 
-        A task has the mean of its training prompts; the mean of all tasks is subtracted. Pass
-        ``{"task": name}`` of the result for a request whose task is not in the table.
+        A task is represented by the mean of its training prompts; the mean of all tasks is subtracted.
+        Pass ``{"task": name}`` with a name of the result for a request whose task is not in the table.
 
         Args:
             prompts: texts or lists of token ids, each in the form of the training prompts.

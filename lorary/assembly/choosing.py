@@ -38,7 +38,7 @@ class Decided(NamedTuple):
     weights: Sequence[float]
     """Their weights."""
     with_general: bool = True
-    """Whether the general expert that experts stand on is on, with weight 1; it is for every router."""
+    """Whether the general expert that experts build on is active, with weight 1, as for every router."""
 
 
 def count_requests(inputs: Mapping[str, Any], rows: Tensor | None) -> int:
@@ -124,9 +124,9 @@ class Prompts:
         if inputs.get("input_ids") is None or any(inputs.get(name) is not None for name in STATES):
             found = ", ".join(sorted(name for name, value in inputs.items() if value is not None))
             raise ValueError(
-                "a router that decides per request needs the whole prompt as input_ids, without "
-                f"past_key_values, found {found or 'nothing'}: run the model within "
-                "stack.planned(*decider.decide(input_ids)) to go on under a decision"
+                "a request router needs the whole prompt as input_ids, without "
+                f"past_key_values, found {found or 'nothing'}: run the model "
+                "within stack.planned(*decider.decide(input_ids)) to continue with a decision"
             )
         if self._rows is None:
             return list_prompts(inputs["input_ids"], inputs.get("attention_mask"))
@@ -189,7 +189,7 @@ def _name_experts(stack: ExpertStack, choice: str | Mapping[str, Any]) -> Decide
                 "model's skills, give {'task': name} alone"
             )
     general = stack.general
-    # A choice that names the general expert says itself what weight it has.
+    # A choice that names the general expert sets its weight.
     with_general = (
         general is not None and general.name not in weights and not general.standing.isdisjoint(weights)
     )

@@ -18,8 +18,8 @@ def choose_skills(
 
     Args:
         experts: a view of the library, or another mapping.
-        skills: a set, the name of any skill of a set in the library, None for none, or ``...`` for the
-            library's set if it has one only.
+        skills: a set, the name of any skill of a set in the library, None for none, or ``...`` for
+            the library's set if it has only one.
 
     Raises:
         ValueError: if a name is given without a library.

@@ -1,4 +1,4 @@
-"""Who chooses experts on a model: the default router of all threads, or that of a context or a call."""
+"""The current router of a model: the default for all threads, or that of a context or a call."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -23,10 +23,10 @@ from lorary.routing import Chooser, RouterConfig
 
 
 class CurrentRouter:
-    """The router of a model, for all threads and for each.
+    """The router of a model, for all threads and for each thread.
 
     Args:
-        facts: the model's experts, and what routers are built from.
+        facts: the model's experts, and the facts from which routers are built.
     """
 
     def __init__(self, facts: Facts):
@@ -35,12 +35,12 @@ class CurrentRouter:
 
     @property
     def chooser(self) -> Chooser | None:
-        """The chooser of this thread's calls, if they name no other."""
+        """The chooser of this thread's calls, unless they name another."""
         return self._stack.context.active.chooser
 
     @property
     def router(self) -> Router:
-        """The router in charge in this thread, also where experts are assigned."""
+        """The current router in this thread, also where experts are assigned."""
         chooser = self.chooser
         return chooser if isinstance(chooser, Router) else self._default
 
@@ -61,7 +61,7 @@ class CurrentRouter:
         self.set(*self.settings)
 
     def check(self, names: Sequence[str]) -> None:
-        """Refuse if the current router could not choose among these experts.
+        """Check that the current router could choose among these experts.
 
         Raises:
             ValueError: if its options do not suit them, or it needs a fact of one that must be given.
@@ -81,7 +81,7 @@ class CurrentRouter:
     @contextmanager
     def assigned(self, names: Sequence[str | None]) -> Iterator[None]:
         """Within this context each sequence of a batch uses the expert named for it, in this thread."""
-        # A change of the experts by another thread would exchange the stack in between.
+        # Another thread that changes the experts would replace the stack in the meantime.
         with self._stack.in_use(), self._stack.assign(names):
             yield
 

@@ -22,8 +22,8 @@ class RequestDecider:
     """Chooses experts for whole requests, from their prompts only.
 
     Args:
-        stack: the experts on the model; they are off while the prompts run, unless the router looks at runs
-            with experts on.
+        stack: the experts on the model; they are inactive while the prompts run, unless the router
+            uses runs with experts.
         router: chooses from the base model's activations on the prompts.
         base: the base model, whose tokenizer decodes token ids for an encoder.
         num_experts: E, the number of experts that the router chooses from; they come first in the stack.
@@ -58,8 +58,8 @@ class RequestDecider:
 
         Returns:
             Indices ``[B, K]`` int64 and weights ``[B, K]`` float32, the arguments of ``make_chooser`` (and of
-            ``ExpertStack.planned``, if the router does not refine them). Weights are ``[B, G, K]`` if the
-            router weighs groups of layers apart.
+            ``ExpertStack.planned``, if the router does not refine them). Weights are ``[B, G, K]`` if
+            the router weighs groups of layers separately.
 
         Raises:
             ValueError: if the shapes differ, or a prompt is empty.
@@ -88,7 +88,7 @@ class RequestDecider:
         return self._prober.read(requests)
 
     def make_chooser(self, indices: Tensor, weights: Tensor, combine: str = "outputs") -> Chooser:
-        """Make the chooser of requests from what was decided for them.
+        """Make the chooser of requests from the decisions for them.
 
         Args:
             indices: ``[P, K]``, from ``decide``.
@@ -97,7 +97,7 @@ class RequestDecider:
         """
         if isinstance(self.router, RefiningRouter):
             return self.router.refine(indices, weights, combine)
-        # Under a router the general expert is on even where no expert is chosen.
+        # With a router the general expert is active even where no expert is chosen.
         return self.stack.plan(indices, weights, combine, torch.ones(len(indices), dtype=torch.bool))
 
     @torch.no_grad()

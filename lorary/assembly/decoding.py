@@ -1,4 +1,4 @@
-"""From the tokens of answers to their texts, as these follow the prompts.
+"""Decode the tokens of answers to texts that follow their prompts.
 
 B prompts, L their length.
 """
@@ -31,18 +31,18 @@ def decode_answers(
     *,
     is_encoder_decoder: bool = False,
 ) -> list[str]:
-    """Give the text that each answer adds to its prompt, without special tokens.
+    """Return the text that each answer adds to its prompt, without special tokens.
 
     Args:
         tokenizer: the base model's.
         prompts: token ids.
         answers: token ids, one list for each prompt.
         endings: tokens that end an answer, whether they are marked special or not.
-        is_encoder_decoder: whether an answer is a text of its own, and does not go on after its prompt.
+        is_encoder_decoder: whether an answer is a separate text, and does not continue its prompt.
     """
     if is_encoder_decoder:
         prompts = [()] * len(prompts)
-    # Models' configurations may end answers by tokens that tokenizers take for words.
+    # Models' configurations may end answers with tokens that tokenizers treat as words.
     cut = [answer[:-1] if answer and answer[-1] in endings else answer for answer in answers]
     return [_decode(tokenizer, prompt, answer) for prompt, answer in zip(prompts, cut, strict=True)]
 
@@ -53,7 +53,7 @@ def _decode(tokenizer: PreTrainedTokenizerBase, prompt: Sequence[int], answer: S
     first = next((token for token in answer if token not in skipped), None)
     if first is None or not str(tokenizer.convert_ids_to_tokens(first)).startswith(SPACE_MARK):
         return text
-    # Tokenizers of this kind take the first space of a text for one that they have put there.
+    # Tokenizers of this kind treat the first space of a text as one that they added.
     before = str(tokenizer.decode(prompt, skip_special_tokens=True))
     whole = str(tokenizer.decode([*prompt, *answer], skip_special_tokens=True))
     return whole[len(before) :] if before and whole.startswith(before) else text

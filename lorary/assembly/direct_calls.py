@@ -1,4 +1,4 @@
-"""Calls of the ``transformers`` model itself under a router that chooses once per request."""
+"""Calls of the ``transformers`` model itself under a request router."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
@@ -22,9 +22,9 @@ from lorary.routing import Chooser
 class DirectCalls:
     """Hooks by which a ``transformers`` model routes its calls and its ``generate`` as a routed model does.
 
-    They act where a router that chooses once per request is in charge, and nobody chose for the call. Each
-    row of the batch is then a request, whose experts are chosen from the whole of ``input_ids``. A call that
-    goes on with the cache of an earlier one keeps its choice.
+    They act if the current router is a request router, and no choice was made for the call. Each row
+    of the batch is then a request, whose experts are chosen from the whole of ``input_ids``. A call that
+    continues with the cache of an earlier one keeps its choice.
 
     Args:
         context: the routing of the model's layers.
@@ -33,7 +33,7 @@ class DirectCalls:
     def __init__(self, context: RoutingContext):
         self._context = context
         self._entered: PerThread[Entered | None] = PerThread(None)
-        # cache -> the router in charge and its choice, for calls that go on with the cache
+        # cache -> the current router and its choice, for calls that continue with the cache
         self._kept: WeakKeyDictionary[Cache, tuple[Router | None, Chooser | None]] = WeakKeyDictionary()
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -48,7 +48,7 @@ class DirectCalls:
         ]
 
     def enter(self, model: nn.Module, args: tuple[Any, ...], inputs: dict[str, Any]) -> None:
-        """Choose the experts of a call, if nobody did (a forward pre-hook).
+        """Choose the experts of a call, if no choice was made (a forward pre-hook).
 
         Raises:
             ValueError: if the inputs do not show the whole prompts.
@@ -98,7 +98,7 @@ class DirectCalls:
 
 
 class Entered:
-    """A call for which a router chose: what ends its choice, the router, and the choice."""
+    """A call for which a router chose: the function that ends its choice, the router, and the choice."""
 
     def __init__(self, opened: ExitStack, router: Router | None, chosen: Chooser | None):
         self.opened = opened

@@ -18,7 +18,7 @@ from lorary.routing import RouterConfig
 def divide_experts(
     experts: Mapping[str, Expert], config: RouterConfig | None = None
 ) -> tuple[dict[str, Expert], dict[str, Expert]]:
-    """Return the experts that a router may choose, those of low-rank factors, and all others.
+    """Return the experts that a router may choose (those of low-rank factors), and all others.
 
     A router that needs no facts may choose sparse changes too.
 
@@ -39,7 +39,7 @@ def divide_experts(
 
 
 def divide_changed(model: PreTrainedModel, experts: Mapping[str, Expert]) -> dict[str, list[str]]:
-    """Return ``find_changed`` of experts that a router may choose; it would choose their factors only.
+    """Return ``find_changed`` of experts that a router may choose; the router would use only their factors.
 
     One warning names them.
     """
@@ -54,14 +54,14 @@ def _warn_of(kinds: Mapping[str, Sequence[str]]) -> None:
         titles = " and ".join(KINDS[kind].title for kind in own)
         more = f" (and {say_count(len(kinds) - 1, 'more such expert')})" if len(kinds) > 1 else ""
         warnings.warn(
-            f"expert {quote(name)} has {titles}{more}: routers do not choose it; name it for requests, as in "
-            f"experts={quote(name)}",
+            f"expert {quote(name)} has {titles}{more}: routers do not choose it; use it by name, "
+            f"as in experts={quote(name)}",
             stacklevel=4,
         )
 
 
 def leave_out(experts: Mapping[str, Expert], names: Collection[str]) -> Mapping[str, Expert]:
-    """Return a mapping without some experts; a library's artifacts stay at hand."""
+    """Return a mapping without some experts; a library's artifacts remain available."""
     kept = [name for name in experts if name not in names]
     if isinstance(experts, LibraryView):
         return LibraryView(experts.library, kept, experts.left_out)

@@ -16,12 +16,12 @@ from lorary.assembly.prompts import find_ending_ids, find_padding_id
 from lorary.models import BaseModel, ExpertStack
 from lorary.passes.encoded_trial import can_pad_encoded
 
-# A decoder begins with one token, which is no part of the answer.
+# A decoder begins with one token, which is not part of the answer.
 _NUM_START = 1
 
 
 def answer_encoded(stack: ExpertStack, base: BaseModel, call: GenerateCall) -> list[list[int]]:
-    """Answer prompts under the current routing, in as many batches as needed.
+    """Answer prompts with the current routing, in as many batches as needed.
 
     The experts of a request are used by the encoder on its prompt and by the decoder on its answer.
 
@@ -57,7 +57,7 @@ def _group_prompts(stack: ExpertStack, call: GenerateCall) -> list[list[int]]:
 
 
 def _looks_at_prompts(generation: Mapping[str, Any]) -> bool:
-    """Tell whether the choice of a token depends on the prompt's tokens, among which padding would count."""
+    """Return whether the choice of a token depends on the prompt's tokens, to which padding would belong."""
     defaults = GenerationConfig._get_default_generation_params()
     return any(
         value is not None and value != defaults.get(name)

@@ -24,9 +24,9 @@ class _Encoded(NamedTuple):
 
     marks: Tensor
     """The encoder's output at the first token of each prompt, ``[B, D]``; a call of the decoder with the same
-    numbers goes on with these prompts."""
+    numbers belongs to these prompts."""
     router: Router | None
-    """The router that chose for them once per request; None if another chooser was in charge."""
+    """The request router that chose for them; None if another chooser was current."""
     chosen: Chooser | None
     """Its choice."""
 
@@ -34,7 +34,7 @@ class _Encoded(NamedTuple):
 class EncoderCalls(DirectCalls):
     """Hooks as ``DirectCalls``, also on the encoder, which ``generate`` runs before the model.
 
-    A call of the decoder goes on with the choice for the encoder's prompts. If each prompt has several rows
+    A call of the decoder uses the choice for the encoder's prompts. If each prompt has several rows
     of the decoder, as beams have, each row is a row of its prompt's request.
 
     Args:
@@ -60,7 +60,7 @@ class EncoderCalls(DirectCalls):
         ]
 
     def enter(self, model: nn.Module, args: tuple[Any, ...], inputs: dict[str, Any]) -> None:
-        """Choose the experts of a call, if nobody did, or go on with those of the encoder's prompts.
+        """Choose the experts of a call, if no choice was made, or use those of the encoder's prompts.
 
         Raises:
             ValueError: if a router needs the prompts, and neither the inputs nor the encoder's last call in
@@ -77,7 +77,7 @@ class EncoderCalls(DirectCalls):
     # A graph of the model must not contain the choice.
     @torch.compiler.disable
     def _go_on(self, states: Tensor) -> None:
-        """Go on with the prompts whose encoder outputs ``[N, L, D]`` a call of the decoder has."""
+        """Use the choice for the prompts whose encoder outputs ``[N, L, D]`` a call of the decoder has."""
         active = self._context.active
         router = find_undecided(active.chooser)
         if router is None and active.num_requests in (None, len(states)):
@@ -88,7 +88,7 @@ class EncoderCalls(DirectCalls):
             if router is None:
                 return  # the layers refuse the size of this batch
             raise ValueError(
-                "a router that decides per request needs the prompts of a call: pass input_ids, or as "
+                "a request router needs the prompts of a call: pass input_ids, or as "
                 "encoder_outputs those of the encoder's last call in this thread"
             )
         rows = torch.arange(len(encoded.marks), device=states.device).repeat_interleave(repeats)
@@ -117,7 +117,7 @@ class EncoderCalls(DirectCalls):
 
 
 def _count_repeats(marks: Tensor, states: Tensor) -> int | None:
-    """Return how many rows each prompt has among a decoder's; None if these are other prompts.
+    """Return how many rows of a decoder each prompt has; None if these are other prompts.
 
     Args:
         marks: of the prompts, ``[B, D]``.

@@ -23,10 +23,10 @@ def explain_text(
 
     Args:
         facts: the experts on the model.
-        chooser: the chooser in charge; other kinds than routers are refused.
+        chooser: the current chooser; choosers that are not routers are refused.
         text: a text or its token ids.
-        num_prompt_tokens: number of its first tokens that are the prompt, for routers that choose per
-            request; None means all.
+        num_prompt_tokens: number of its first tokens that are the prompt, for
+            request routers; None means all.
     """
     inputs = encode_prompts(facts.base, [text], facts.base.model.device)
     ids = inputs["input_ids"]
@@ -49,7 +49,7 @@ def explain_text(
         seen = recorder.seen
     if not seen:
         raise ValueError(
-            "there is no routing to explain: no router is set, or experts are assigned by name; use "
+            "there is no routing to explain: no router is set, or experts are assigned by name; call "
             "set_router first, outside of assign"
         )
     tokens = tuple(facts.base.tokenizer.decode([token]) for token in ids[0].tolist())

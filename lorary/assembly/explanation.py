@@ -24,10 +24,10 @@ class Explanation:
     """Module paths of the routed layers, L, in the model's order."""
     weights: Tensor
     """Routing weights, ``[L, T, E]``, float32, on the CPU. The weights of a token at a layer sum to 1, to
-    less if the router gives a share to the base model, or to more for some routers (see ``calibrated``)."""
+    less if the router gives a share to the base model, or to more with some routers (see ``calibrated``)."""
     scores: Tensor | None = None
-    """The experts' scores ``[E]``, float32, on the CPU, of a router that chooses once per request; None for
-    other routers."""
+    """The experts' scores ``[E]``, float32, on the CPU, of a request router; None for other
+    routers."""
 
     def __repr__(self) -> str:
         return f"<Explanation of {say_count(len(self.tokens), 'token')}: {describe_shares(self)}>"
@@ -36,7 +36,7 @@ class Explanation:
         return draw_explanation(self)
 
     def only(self, names: Sequence[str]) -> "Explanation":
-        """Return the routing of some of the experts; the others' shares count as the base model's."""
+        """Return the routing of some of the experts; the shares of the others count for the base model."""
         places = [self.experts.index(name) for name in names]
         return replace(self, experts=tuple(names), weights=self.shares()[..., places])
 

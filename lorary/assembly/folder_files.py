@@ -41,7 +41,7 @@ def check_files(folder: Path, expected: Mapping[str, str]) -> None:
     for name, digest in sorted(expected.items()):
         place = quote(str(folder / name))
         if name not in found:
-            raise FormatError(f"{place} cannot be read, it is missing: {AGAIN}")
+            raise FormatError(f"{place} is missing: {AGAIN}")
         if _hash_once(folder / name) != digest:
             raise FormatError(f"{place} is not what was saved: {AGAIN}")
     for name in sorted(found - expected.keys()):
@@ -58,7 +58,8 @@ def refuse_links(folder: Path) -> None:
     for part in (EXPERTS, BASE):
         if (folder / part).is_symlink():
             raise FormatError(
-                f"{quote(str(folder / part))} must be a folder, found a link: copy what it leads to there"
+                f"{quote(str(folder / part))} must be a folder, found a link: replace it with a copy of its "
+                "target"
             )
 
 
@@ -73,7 +74,7 @@ def _hash_once(path: Path) -> str:
             status = os.fstat(file.fileno())
     except OSError as error:
         raise FormatError(
-            f"{quote(str(path))} must be a file that can be read, and no link ({error.strerror}): {AGAIN}"
+            f"{quote(str(path))} must be a readable file, not a link ({error.strerror}): {AGAIN}"
         ) from error
     return _hash(path, (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns))
 
@@ -84,7 +85,7 @@ def _hash(path: Path, identity: tuple[int, ...]) -> str:
 
 
 def is_beneath(name: str) -> bool:
-    """Tell whether a relative path stays inside its folder."""
+    """Return whether a relative path stays inside its folder."""
     parts = PurePosixPath(name).parts
     return (
         bool(parts) and str(PurePosixPath(*parts)) == name and ".." not in parts and not name.startswith("/")

@@ -1,4 +1,4 @@
-"""Finding the general expert of a model, and the experts that stand on it."""
+"""Finding the general expert of a model, and the experts that build on it."""
 
 import warnings
 from collections.abc import Mapping
@@ -22,19 +22,19 @@ from lorary.library.general import find_general, list_generals, whole_library
 
 @dataclass(frozen=True, kw_only=True)
 class FoundGeneral:
-    """The general expert of a model, and what becomes of the other experts."""
+    """The general expert of a model, and how the other experts are used."""
 
     name: str | None = None
     """Its name on the model; None if there is none."""
     expert: Expert | None = None
     """The expert itself."""
     standing: General | None = None
-    """The experts that stand on it, so that it is always on; None if it is only what routers may fall back
-    on."""
+    """The experts that build on it, so that it is always active; None if it is only a fallback for
+    routers."""
     by_name: frozenset[str] = frozenset()
-    """Experts that stand on none, where those that routers choose among stand on one: used by name only."""
+    """Experts that build on none, unlike those that routers choose among: used by name only."""
     left_out: Mapping[str, str] = field(default_factory=dict)
-    """Name -> why the model does not have this expert: it stands on another general expert."""
+    """Name -> why the model does not have this expert: it builds on another general expert."""
 
     def leave_out_same(self, controls: Mapping[str, Expert]) -> dict[str, Expert]:
         """Return the controls without the general expert itself, which has its name on the model anyway."""
@@ -46,10 +46,10 @@ class FoundGeneral:
         }
 
     def join_controls(self, controls: Mapping[str, Expert]) -> General | None:
-        """Return ``standing`` with the controls that stand on the general expert too.
+        """Return ``standing`` with the controls that build on the general expert too.
 
         Raises:
-            IncompatibleExpert: if a control stands on another one.
+            IncompatibleExpert: if a control builds on another one.
         """
         weights = None if self.standing is None else self.standing.weights
         joined = {name: expert for name, expert in controls.items() if expert.card.on_top_of is not None}
@@ -57,7 +57,7 @@ class FoundGeneral:
             if expert.card.on_top_of != weights:
                 known = "none" if self.standing is None else quote(self.standing.name)
                 raise IncompatibleExpert(
-                    f"control {name!r} stands on another general expert than the experts, which stand on "
+                    f"control {name!r} builds on another general expert than the experts, which build on "
                     f"{known}: leave it out, or give the sum of both (lorary.add_general)"
                 )
         if self.standing is None:
@@ -65,7 +65,7 @@ class FoundGeneral:
         return replace(self.standing, standing=self.standing.standing | joined.keys())
 
     def experts(self) -> dict[str, Expert]:
-        """Return it as a mapping, empty if there is none."""
+        """Return the general expert as a mapping, empty if there is none."""
         return {} if self.name is None or self.expert is None else {self.name: self.expert}
 
 
@@ -78,18 +78,18 @@ def find_model_general(
 ) -> FoundGeneral:
     """Find a model's general expert.
 
-    Routers choose among experts that stand on the same one, or all on none: the most frequent case is used.
+    Routers choose among experts that build on the same one, or on none, whichever is more frequent.
 
     Args:
-        library: where the experts are from; a library has the general expert too.
+        library: the source of the experts; a library has the general expert too.
         own: the experts that routers choose among.
         named: experts that are used by name only.
-        given: the general expert, or its name in the library; ``...``: the one that experts stand on, else
-            the only one in the library; None: none, if no expert stands on one.
+        given: the general expert, or its name in the library; ``...``: the one that experts build on, else
+            the only one in the library; None: none, if no expert builds on one.
         controls: further experts that will be on the model, by name.
 
     Raises:
-        IncompatibleExpert: if the experts' general expert is not there, or no expert can stand on the given
+        IncompatibleExpert: if the experts' general expert is not there, or no expert can build on the given
             one.
         UnknownExpert: if there is no expert of a given name.
     """
@@ -108,8 +108,8 @@ def find_model_general(
         first = quote(min(by_name))
         more = f" (and {say_count(len(by_name) - 1, 'more expert')})" if len(by_name) > 1 else ""
         warnings.warn(
-            f"expert {first}{more} stands on no general expert, but others stand on {quote(name)}: routers "
-            f"do not choose it; name it for requests, as in experts={first}",
+            f"expert {first}{more} builds on no general expert, but others build on {quote(name)}: routers "
+            f"do not choose it; use it by name, as in experts={first}",
             stacklevel=3,
         )
     return FoundGeneral(
@@ -122,7 +122,7 @@ def find_model_general(
 
 
 def _choose_group(groups: Mapping[str | None, list[str]], own: Mapping[str, Expert]) -> str | None:
-    """Choose the general expert that most experts stand on, which routers choose among; None for none."""
+    """Choose the general expert that most experts build on, which routers choose among; None for none."""
 
     def count(weights: str | None) -> tuple[int, bool, str]:
         return sum(name in own for name in groups[weights]), weights is not None, weights or ""
@@ -137,7 +137,7 @@ def _find_one(
     given: str | Expert | EllipsisType | None,
     members: list[str],
 ) -> tuple[str, Expert]:
-    """Find the expert that some experts stand on, by the hash of its weights."""
+    """Find the expert that some experts build on, by the hash of its weights."""
     if isinstance(given, Expert):
         name, expert = given.name, given
     elif isinstance(given, str):
@@ -150,8 +150,8 @@ def _find_one(
         return found, whole_library(library)[found]
     if hash_weights(expert) != weights:
         raise IncompatibleExpert(
-            f"expert {members[0]!r} stands on a general expert of other weights ({shorten_hash(weights)}) "
-            f"than {name!r}: pass the one that it was trained on top of, or leave general=... out"
+            f"expert {members[0]!r} builds on a general expert of other weights ({shorten_hash(weights)}) "
+            f"than {name!r}: pass the one that it was trained on top of, or leave out general=..."
         )
     return name, expert
 
@@ -162,7 +162,7 @@ def _find_fallback(
     left_out: Mapping[str, str],
     taken: set[str],
 ) -> FoundGeneral:
-    """Find a general expert that no expert stands on, for routers to fall back on."""
+    """Find a general expert that no expert builds on, for routers to fall back on."""
     if given is None:
         return FoundGeneral(left_out=left_out)
     if isinstance(given, EllipsisType):
@@ -184,7 +184,7 @@ def _list_others(library: Mapping[str, Expert], controls: Mapping[str, Expert]) 
 
 
 def _find_only(library: Mapping[str, Expert], taken: set[str]) -> Expert | None:
-    """Find the only general expert of a library; several cannot be told apart, so that one must be given."""
+    """Find the only general expert of a library; if there are several, one must be given."""
     names = [name for name in list_generals(library) if name not in taken]
     if len(names) != 1:
         return None
@@ -201,9 +201,9 @@ def _look_up(library: Mapping[str, Expert], name: str) -> Expert:
 
 
 def _leave_out_standing(groups: Mapping[str | None, list[str]], kept: str | None) -> dict[str, str]:
-    """Return the experts that stand on another general expert than the model's, with the reason."""
+    """Return the experts that build on another general expert than the model's, with the reason."""
     found = {
-        name: f"it stands on another general expert ({shorten_hash(weights)}): load it apart"
+        name: f"it builds on another general expert ({shorten_hash(weights)}): load it separately"
         for weights, names in groups.items()
         if weights is not None and weights != kept
         for name in names

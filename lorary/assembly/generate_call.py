@@ -31,7 +31,7 @@ class GenerateCall:
     generation: Mapping[str, Any]
     """Arguments of ``model.generate``, see ``describe_generation``."""
     num_answers: int
-    """Number of answers to each prompt, which are neighbouring rows."""
+    """Number of answers to each prompt, which are adjacent rows."""
     streamer: BaseStreamer | None
     """Gets the tokens of the only answer as they are generated; None for no streamer."""
     is_one: bool
@@ -71,8 +71,8 @@ def prepare_call(
     batch = repeat_each(batch, number)
     if streamer is not None and len(batch) > 1:
         raise ValueError(
-            f"a streamer shows one answer, found {say_count(len(batch), 'answer')}: give one prompt, or "
-            "leave the streamer out"
+            f"a streamer shows one answer, found {say_count(len(batch), 'answer')}: give one prompt, "
+            "or leave out the streamer"
         )
     inputs = encode_prompts(base, batch, base.model.device)
     lengths = inputs["attention_mask"].sum(1).tolist()
@@ -94,14 +94,14 @@ def prepare_call(
 
 
 def repeat_each(values: Any, number: int) -> Any:
-    """Repeat each value of a list, so that equal ones are neighbours; one value for all stays."""
+    """Repeat each value of a list, so that equal values are adjacent; a single value for all is unchanged."""
     if number == 1 or not isinstance(values, list | tuple):
         return values
     return [value for value in values for _ in range(number)]
 
 
 def write_answers(base: BaseModel, call: GenerateCall, answers: list[list[int]]) -> str | list[Any]:
-    """Give the text of each answer; a string for one prompt, token ids if the call answers with these.
+    """Return the text of each answer: a string for one prompt, or token ids if the call returns these.
 
     Args:
         base: the base model.

@@ -20,7 +20,7 @@ def add_expert(facts: Facts, current: CurrentRouter, expert: Expert, trust_base:
         facts: the model's experts; the new one comes after all that a router may choose.
         current: the model's router.
         expert: the new one.
-        trust_base: whether to take an expert that names another base model, with a warning.
+        trust_base: whether to accept an expert for another base model, with a warning.
     """
     with facts.stack.context.lock.changing("add an expert"):
         check_base(facts.base, expert, trust=trust_base)
@@ -43,13 +43,13 @@ def add_expert(facts: Facts, current: CurrentRouter, expert: Expert, trust_base:
 
 
 def _stands_alone(facts: Facts, expert: Expert) -> bool:
-    """Return whether an expert stands on no general one while those that the router chooses do."""
+    """Return whether an expert builds on no general one while those that the router chooses do."""
     general = facts.stack.general
     if general is None or expert.card.on_top_of is not None:
         return False
     warnings.warn(
-        f"expert {quote(expert.name)} does not stand on the model's general expert {quote(general.name)}: "
-        f"routers do not choose it; name it for requests, as in experts={quote(expert.name)}",
+        f"expert {quote(expert.name)} does not build on the model's general expert {quote(general.name)}: "
+        f"routers do not choose it; use it by name, as in experts={quote(expert.name)}",
         stacklevel=4,
     )
     return True

@@ -1,4 +1,4 @@
-"""The attributes of a ``transformers`` model that an object which holds one has too."""
+"""The attributes of a ``transformers`` model, for an object that holds one."""
 
 import logging
 from typing import TYPE_CHECKING, Any, NoReturn, Self
@@ -10,7 +10,7 @@ from lorary.models import BaseModel
 
 
 class _Misnamed(logging.Filter):
-    """Leaves out what pipelines say of each class whose name they do not know: that it is not supported."""
+    """Suppresses the message of pipelines that a class they do not know is not supported."""
 
     def filter(self, record: logging.LogRecord) -> bool:
         return "The model 'RoutedModel' is not supported for" not in str(record.msg)
@@ -20,7 +20,7 @@ logging.getLogger("transformers.pipelines.base").addFilter(_Misnamed())
 
 
 class HeldModel:
-    """An object that holds a base model, and has its most used attributes.
+    """An object that holds a base model, and has its most common attributes.
 
     Args:
         base: the base model.
@@ -33,9 +33,9 @@ class HeldModel:
     def model(self) -> PreTrainedModel:
         """The ``transformers`` model with the experts.
 
-        Its own calls and ``generate`` route too: by the router of the context or the current one. One that
-        chooses per request chooses from the whole of ``input_ids``, each row as one request, and keeps the
-        choice for calls that go on with the same cache.
+        Its own calls and ``generate`` route too, by the current router. A request router
+        chooses from the whole of ``input_ids``, each row as one request, and keeps the choice
+        for calls that continue with the same cache.
         """
         return self.base.model
 

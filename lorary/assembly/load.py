@@ -62,24 +62,25 @@ def load_model(
     Args:
         base: hub id, folder, ``"smollm2-135m"`` (embedded), or a loaded model. Without ``experts``, the
             folder of a saved model, which has experts, router and facts.
-        experts: a library or its URL, for those of its experts that routers choose among
-            (``Library.routed``: not merges, controls and the like); or any other mapping name -> expert, such
-            as ``library.routed("merge")``, for all of it.
+        experts: a library or its URL, from which the experts that routers choose
+            among are used (``Library.routed``; no merges or controls); or any other mapping name -> expert,
+            such as ``library.routed("merge")``, which is used completely.
         router: a key of ``ROUTERS``; None means the base model alone until ``assign`` or ``set_router``. If
-            not given, ``"calibrated"`` with the options that `lorary calibrate` tuned for the library, or the
-            saved model's own; None if there are tasks only. If the base
+            not given, ``"calibrated"`` with the options that `lorary calibrate` tuned for the library, or
+            the router of the saved model; None if there are only tasks. If the base
             model has an encoder, ``"arrow"``, or ``"calibrated"`` if ``generic`` prompts are given. Routers
             choose among experts of low-rank factors; others are used by name, with one warning.
-        combine: ``"outputs"`` or ``"factors"``, see ``mix``. If not given, outputs, or the saved model's own.
-        controls: further experts, which ``assign`` can use by these names, but no router chooses.
-        skills: skills whose tasks calls may name, ``experts={"task": name}``: a set, or the name of any skill
-            of a set in the library. None for no tasks; if not given, the library's set, if it has one only.
+        combine: ``"outputs"`` or ``"factors"``, see ``mix``. If not given, outputs, or the setting of the
+            saved model. controls: further experts, which ``assign`` can use by these names, but no router
+            chooses. skills: skills whose tasks calls may name, ``experts={"task": name}``: a set, or the name
+            of any skill
+            of a set in the library. None for no tasks; if not given, the library's set, if it has only one.
             Each task adds one expert to the model. No router chooses it; to route among tasks, pass
             ``load_skills(library).task_experts()`` as the experts.
-        general: the general expert, or its name in the library. If experts stand on it (``on_top_of`` in
-            their cards), it is always on for them, with weight 1; else routers may fall back on it. If not
-            given, the one that they stand on, or the only one with the role ``"general"`` in the library.
-            None for none to fall back on.
+        general: the general expert, or its name in the library. If experts build on it (``on_top_of`` in
+            their cards), it is always active for them, with weight 1; otherwise routers may fall back on it.
+            If not given, the one that they build on, or the only one with the role ``"general"`` in the
+            library. None for no fallback.
         facts: facts from examples of tasks that some routers need, by name in ``FACTS``. Facts of layers,
             such as ``"means"`` and ``"gates"``: module path -> ``[E, I]``. Facts of the output, such as
             ``"embeddings"``: expert -> ``[N, D]``.
@@ -87,15 +88,17 @@ def load_model(
         tokenizer: only for a loaded ``transformers`` model. Without it, logits and token ids work; for text
             the tokenizer is loaded by the model's ``name_or_path``, from local files only.
         revision: of a hub model; None means the one in the experts' cards.
-        dtype: of the base model's weights; None means one that the hardware multiplies fast.
+        dtype: of the base model's weights; None means one that the hardware computes fast.
         device: None means a GPU if there is one.
         quantization: how to quantise the base model while it is loaded, see ``load_base``. A saved model has
             its own.
-        trust_base: whether to take experts that name another base model, by name, revision or fingerprint,
-            with a warning. Shapes of layers are always checked. A saved model needs it only to be built.
-        on_progress: called when the model computes facts about the experts, now or for a later router: with
-            what is computed, and the numbers of steps done and of all steps (0 of 0 at the beginning). None
-            writes a line to the log ``lorary`` at level INFO, or to a terminal if that log is not shown.
+        trust_base: whether to accept experts for another base model, by name, revision or
+            fingerprint, with a warning. Shapes of layers are always checked. A saved model needs it only to
+            be built.
+        on_progress: called when the model computes facts about the experts, now or for a later router,
+            with a description, the number of steps done and the number of all steps (0 of 0 at the
+            beginning). None writes a line to the log ``lorary`` at level INFO, or to a terminal if that log
+            is not shown.
         options: of the router, such as ``top_k`` and ``temperature``: the fields of its configuration,
             ``CalibratedConfig`` for ``"calibrated"``. Facts can be given here too, such as ``means=…``.
 
@@ -104,10 +107,10 @@ def load_model(
 
     Raises:
         ValueError: if the router is unknown, an option is unknown or out of range, a fact that the router
-            needs is not given, or an argument has no effect on this kind of base model.
+            needs is not given, or an argument has no effect on this form of base model.
         LibraryError: if there is no expert and no task, or the library's skills cannot be loaded.
         IncompatibleExpert: if an expert was trained on another base model, a router is given and no expert
-            has low-rank factors only, or the general expert that experts stand on is missing.
+            has low-rank factors only, or the general expert that experts build on is missing.
         BaseModelError: if the base model cannot be loaded, or is not the saved model's.
         FormatError: if the folder of a saved model is damaged.
     """
@@ -181,7 +184,7 @@ def load_model(
     fitted = _fit_library(routed, own, {name: everyone[name] for name in own})
     model = RoutedModel(loaded, stack, fitted, skill_set, on_progress)
     model.facts.named.update({name: everyone[name] for name in named})
-    # As it was found: its weights have another hash by a model's paths.
+    # The expert as it was found: with the paths of a model its weights have another hash.
     model.facts.general = next((expert.rename(name) for name, expert in of_general.items()), None)
     try:
         if saved is not None:
@@ -201,16 +204,14 @@ def _exists(place: str) -> bool:
     try:
         return Path(place).exists()
     except (OSError, ValueError):
-        return False  # it cannot be a path; loading it gives the reason
+        return False  # not a valid path; loading it gives the reason
 
 
 def _configure(router: str | None, options: Mapping[str, Any]) -> RouterConfig | None:
     if router is not None:
         return configure_router(router, options)
     if options:
-        raise ValueError(
-            f"without a router there is nothing to configure, found {', '.join(sorted(options))}"
-        )
+        raise ValueError(f"options need a router, found none with {', '.join(sorted(options))}")
     return None
 
 
@@ -222,10 +223,10 @@ def _read_experts(library: Mapping[str, Expert]) -> dict[str, Expert]:
             where = f"library {quote(library.url)}"
         if isinstance(library, LibraryView) and library.left_out:
             raise LibraryError(
-                f"{where} holds no experts that routers choose among, only {library.describe_left_out()}: "
+                f"{where} has no experts that routers choose among, only {library.describe_left_out()}: "
                 "train some, or pass library.routed(include=...) with these roles"
             )
-        raise LibraryError(f"{where} holds no experts: train some, or add one with `lorary library add`")
+        raise LibraryError(f"{where} has no experts: train some, or add one with `lorary library add`")
     return experts
 
 
@@ -233,7 +234,7 @@ def _check_controls(controls: Mapping[str, Expert], experts: Mapping[str, Expert
     taken = sorted(controls.keys() & experts.keys())
     if taken:
         raise ValueError(
-            f"a control must have a name of its own, but {taken[0]!r} is an expert too: name it otherwise"
+            f"a control must have its own name, but {taken[0]!r} is an expert too: choose another name"
         )
     return dict(controls)
 
@@ -241,7 +242,7 @@ def _check_controls(controls: Mapping[str, Expert], experts: Mapping[str, Expert
 def _fit_library(
     library: Mapping[str, Expert], own: Mapping[str, Expert], fitted: Mapping[str, Expert]
 ) -> Mapping[str, Expert]:
-    """Return the mapping that has the experts as they are on the model, and their artifacts."""
+    """Return the mapping that has the experts in their form on the model, and their artifacts."""
     renamed = [name for name in own if fitted[name] is not own[name]]
     if not renamed:
         return library
@@ -249,7 +250,7 @@ def _fit_library(
 
 
 def _refuse_unused(base: str | PreTrainedModel | BaseModel, **given: Any) -> None:
-    """Refuse arguments about the loading of the base model that this kind of it does not use."""
+    """Refuse arguments for loading the base model that have no effect on this form of it."""
     used = {"revision", "dtype", "device", "quantization"} if isinstance(base, str) else {"tokenizer"}
     unused = [name for name, value in given.items() if value is not None and name not in used]
     if isinstance(base, BaseModel) and given["tokenizer"] is not None:

@@ -1,4 +1,4 @@
-"""How a notebook shows a routed model and an explanation.
+"""The display of a routed model and an explanation in a notebook.
 
 T tokens, E experts.
 """
@@ -37,7 +37,7 @@ def draw_model(model: "RoutedModel") -> str:
 
 
 def draw_explanation(explanation: "Explanation") -> str:
-    """Draw tokens in the colour of the expert with the greatest share, the stronger the greater it is."""
+    """Draw tokens in the colour of the expert with the largest share, stronger for larger shares."""
     shares = explanation.shares_per_token()  # [T, E]
     order = rank_experts(shares)
     colours = {expert: BASE_COLOURS[place] for place, expert in enumerate(order[: len(BASE_COLOURS)])}
@@ -60,7 +60,7 @@ def draw_explanation(explanation: "Explanation") -> str:
 
 
 def describe_shares(explanation: "Explanation", count: int = NUM_IN_TOOLTIP) -> str:
-    """Name the experts with the greatest mean shares, such as ``prices 85%, past_tense 15%``."""
+    """Name the experts with the largest mean shares, such as ``prices 85%, past_tense 15%``."""
     means = explanation.shares_per_token().mean(0)
     return ", ".join(
         f"{explanation.experts[expert]} {means[expert]:.0%}" for expert in rank_experts(means)[:count]
@@ -68,7 +68,7 @@ def describe_shares(explanation: "Explanation", count: int = NUM_IN_TOOLTIP) -> 
 
 
 def rank_experts(shares: Tensor) -> list[int]:
-    """Order experts by their mean shares ``[T, E]`` or shares ``[E]``, the greatest first."""
+    """Order experts by their mean shares ``[T, E]`` or shares ``[E]``, the largest first."""
     means = shares.mean(0) if shares.dim() == 2 else shares
     order: list[int] = means.argsort(descending=True, stable=True).tolist()
     return order

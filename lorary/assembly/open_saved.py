@@ -42,7 +42,7 @@ class OpenedModel:
     saved: SavedModel
     """The content of its ``lorary_model.json``."""
     library: LibraryView
-    """Its experts, whatever their roles, but for skills that only its tasks use."""
+    """Its experts of all roles, except skills that only its tasks use."""
     material: Mapping[str, Mapping[str, Tensor]]
     """The facts that were given to it, from examples of tasks."""
     router: str | None
@@ -55,7 +55,7 @@ class OpenedModel:
     def choose_material(
         self, given: Collection[str], encoder: Encoder | None
     ) -> dict[str, Mapping[str, Tensor]]:
-        """Return the saved facts to use: all that the user did not give.
+        """Return the saved facts to use: all except those that the user gave.
 
         Args:
             given: names of the facts that the user gave.
@@ -73,8 +73,8 @@ class OpenedModel:
                 found[name] = rows
             elif not self.saved.has_encoder:
                 raise ValueError(
-                    f"the {name} in {quote(str(self.folder))} were made by the base model: leave "
-                    f"encoder=... out, or give {name} that it made"
+                    f"the {name} in {quote(str(self.folder))} were made by the base "
+                    f"model: leave out encoder=..., or give {name} that it made"
                 )
             elif self.router is not None and name in configure_router(self.router, self.options).needs:
                 raise ValueError(
@@ -106,7 +106,7 @@ class OpenedModel:
             ) from error
 
     def load_base(self, dtype: torch.dtype | None, device: str | torch.device | None) -> BaseModel:
-        """Load the base model from the folder, or by its name if it is not there, in the saved dtype.
+        """Load the base model in the saved dtype, from the folder or else by its name.
 
         Raises:
             BaseModelError: if it cannot be loaded, or has other weights or settings.
@@ -131,11 +131,11 @@ class OpenedModel:
                 f"{base.fingerprint}: load "
                 "it where its base model is, or build it with its base (`lorary build --with-base`)"
             )
-        # What was computed with the saved one is used, so the model has its fingerprint.
+        # Facts that were computed with the saved model are used, so the model has its fingerprint.
         return replace(base, fingerprint=saved.base_fingerprint)
 
     def _is_base(self, base: BaseModel) -> bool:
-        """Return whether a base model is the saved one, which another device may quantise otherwise."""
+        """Return whether a base model is the saved one, whose quantised values may depend on the device."""
         found, wanted = (Fingerprint.parse(text) for text in (base.fingerprint, self.saved.base_fingerprint))
         is_copy = found.is_quantised and wanted.is_quantised and wanted.full is not None
         return found.own == wanted.own or (is_copy and found.full == wanted.full)
@@ -170,7 +170,7 @@ def open_saved(
         )
     if tokenizer is not None or revision is not None:
         raise ValueError(
-            f"the saved model {quote(str(place))} brings its tokenizer and revision: leave them out"
+            f"the saved model {quote(str(place))} has its own tokenizer and revision: leave them out"
         )
     saved = read_saved_model(place)
     own = router is ... or router == saved.router

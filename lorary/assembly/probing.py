@@ -1,4 +1,4 @@
-"""What request routers look at: runs of prompts without and with experts, and names that may follow texts.
+"""The inputs of request routers: runs of prompts without and with experts, and likelihoods of names.
 
 P prompts, E experts, F features.
 """
@@ -36,7 +36,7 @@ class Prober:
     Args:
         stack: the experts on the model.
         base: the base model, whose tokenizer writes and reads the texts of an ``AskingRouter``.
-        router: says what it looks at.
+        router: says which runs it needs.
         num_experts: E, the number of experts that it chooses from; they come first in the stack.
     """
 
@@ -47,7 +47,7 @@ class Prober:
         self._num_experts = num_experts
 
     def read(self, requests: Requests) -> dict[str, Tensor]:
-        """Run prompts and return what the router's ``choose`` takes.
+        """Run prompts and return the input of the router's ``choose``.
 
         Args:
             requests: P prompts, on the model's device.
@@ -69,7 +69,7 @@ class Prober:
         return read_averages(self._stack, self._router, requests, plan)
 
     def _read_each(self, prompts: Sequence[Sequence[int]]) -> dict[str, Tensor]:
-        """Run each prompt without experts and with each expert alone, as rows of common batches."""
+        """Run each prompt without experts and with each expert alone, as rows of shared batches."""
         num_runs = 1 + self._num_experts
         lengths = [len(ids) for ids in prompts for _ in range(num_runs)]
         found: dict[str, list[Tensor]] = {place: [] for place in self._router.places}
@@ -111,7 +111,7 @@ class Prober:
         return [TokenizedExample(tuple(prompt), tuple(ids)) for ids in answers]
 
     def _measure_losses(self, sequences: Sequence[TokenizedExample]) -> Tensor:
-        """Return the negative log-likelihood of each sequence's target. Equal beginnings are read once."""
+        """Return the negative log-likelihood of each sequence's target. Shared prefixes are read once."""
         layout = find_layout(self._stack, max(map(len, sequences)), ROW_LENGTH)
         chooser = None if self._stack.general is None else Nobody()
         found = torch.zeros(len(sequences))

@@ -23,7 +23,7 @@ Prompt = str | Messages | Sequence[int]
 
 
 def is_conversation(prompt: object) -> TypeGuard[Messages]:
-    """Tell whether a prompt is a list of messages."""
+    """Return whether a prompt is a list of messages."""
     return isinstance(prompt, list | tuple) and bool(prompt) and isinstance(prompt[0], Mapping)
 
 
@@ -44,7 +44,7 @@ def encode_prompts(base: BaseModel, prompts: Sequence[Prompt], device: torch.dev
         if isinstance(prompt, int):
             raise ValueError(
                 f"each prompt must be a text, a list of messages or a list of token ids, found {prompt!r}: "
-                "put the token ids of one prompt into a list of their own, [[…]]"
+                "put the token ids of one prompt into a nested list, [[…]]"
             )
     ids: list[Any] = [
         _tokenize(base, prompt) if isinstance(prompt, str) or is_conversation(prompt) else list(prompt)
@@ -80,7 +80,7 @@ def _tokenize(base: BaseModel, prompt: str | Messages) -> list[int]:
     except BaseException as error:
         if not is_panic(error):
             raise
-        raise BaseModelError(f"the base model's tokenizer gave up on {quote(prompt, 60)}: {error}") from error
+        raise BaseModelError(f"the base model's tokenizer failed on {quote(prompt, 60)}: {error}") from error
 
 
 def _tokenize_conversation(base: BaseModel, messages: Messages) -> list[int]:

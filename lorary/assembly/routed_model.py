@@ -95,8 +95,8 @@ class RoutedModel(AskedModel, MovedModel, HeldModel):
     def general(self) -> str | None:
         """The model's general expert; None if it has none.
 
-        It is always on for the experts that stand on it, see ``ExpertCard.on_top_of``. If none does, it is
-        what routers may fall back on.
+        It is always active for the experts that build on it, see ``ExpertCard.on_top_of``. If none
+        does, routers may fall back on it.
         """
         return None if self.facts.general is None else self.facts.general.name
 
@@ -107,7 +107,7 @@ class RoutedModel(AskedModel, MovedModel, HeldModel):
 
     @property
     def decider(self) -> RequestDecider | None:
-        """The current router's decider, if it chooses once per request; else None."""
+        """The current router's decider if it is a request router, otherwise None."""
         return self._current.router.decider
 
     @property
@@ -179,7 +179,7 @@ class RoutedModel(AskedModel, MovedModel, HeldModel):
         """Add an expert that the router may choose; nothing else is reloaded.
 
         The stacks grow by one, and only the new expert's facts are computed. The current router is kept, with
-        its options. ``trust_base`` takes an expert that names another base model, with a warning.
+        its options. ``trust_base`` accepts an expert for another base model, with a warning.
 
         Raises:
             ValueError: if this thread is within ``assign`` or ``routed``, if the router's options do not suit

@@ -1,4 +1,4 @@
-"""From a router's name and options to a router on a model."""
+"""Build a router on a model from its name and options."""
 
 from collections.abc import Mapping, Sequence
 
@@ -18,13 +18,13 @@ class Router(LayerRouters):
     """A router on a model, ready to be passed to its calls; made by ``RoutedModel.router``.
 
     Args:
-        name: a key of ``ROUTERS``; None for nobody: the base model answers alone.
+        name: a key of ``ROUTERS``; None for the base model alone.
         options: its configuration; None for its defaults.
-        combine: how experts are put together.
-        routers: module path -> layer router, if it decides per token; else None for each.
+        combine: how experts are combined.
+        routers: module path -> layer router, for a token router; otherwise None for each path.
         stack: the experts that it was built for.
-        decider: what decides once per request, if it is of that kind. Layers then need its plan, and refuse
-            to run without one.
+        decider: the decider of a request router. Layers then need its plan, and
+            refuse to run without one.
     """
 
     def __init__(
@@ -46,7 +46,7 @@ class Router(LayerRouters):
         """Choose for each token; see ``Chooser``.
 
         Raises:
-            ValueError: if it decides once per request, and no decision was made for this call.
+            ValueError: if it is a request router, and no decision was made for this call.
         """
         if self.decider is not None:
             raise ValueError(
@@ -70,7 +70,7 @@ def build_router(
 
     Raises:
         ValueError: if the router or the way to combine is unknown, the options do not suit it or the
-            experts, or something had to be given and was not.
+            experts, or a required fact was not given.
         UnknownExpert: if an option names an expert that is not on the model.
         IncompatibleExpert: if an expert has more than low-rank factors.
     """
@@ -99,7 +99,7 @@ def build_router(
 
 
 def complete_config(router: str, options: RouterConfig | None, names: Sequence[str]) -> RouterConfig:
-    """Give a router's configuration, the default one if there is none.
+    """Return a router's configuration, by default that of the router.
 
     Args:
         router: a key of ``ROUTERS``.
@@ -125,11 +125,11 @@ def build_layer_routers(router: str, config: RouterConfig, facts: Facts) -> dict
     """Build every layer's router, by module path.
 
     Raises:
-        ValueError: if something had to be given and was not.
+        ValueError: if a required fact was not given.
     """
     found = gather_layers(facts, config.needs)
     built = {path: TOKEN_ROUTERS[router].build(config, found[path]) for path in facts.stack.layers}
-    # In the layer's dtype, or each call would convert what the router multiplies with; a few need float32.
+    # In the layer's dtype, since otherwise each call would convert the router's buffers; a few need float32.
     return {
         path: own if getattr(own, "KEEPS_FLOAT32", False) else own.to(facts.stack.layers[path].a.dtype)
         for path, own in built.items()
@@ -141,10 +141,10 @@ def build_decider(
     config: RouterConfig,
     facts: Facts,
 ) -> RequestDecider:
-    """Build what decides once per request.
+    """Build the decider of a request router.
 
     Raises:
-        ValueError: if something had to be given and was not.
+        ValueError: if a required fact was not given.
     """
     built = REQUEST_ROUTERS[router].build(config, gather_request(facts, config.needs))
     return RequestDecider(facts.stack, built, facts.base, len(facts.names), facts.encoder)

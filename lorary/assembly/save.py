@@ -30,23 +30,23 @@ PACKAGES = ("lorary", "torch", "transformers")
 
 
 def save_model(model: "RoutedModel", folder: str | Path, *, with_base: bool = False) -> None:
-    """Write a routed model: experts, router with its options and all it is built from, tokenizer, versions.
+    """Write a routed model: experts, router with its options and facts, tokenizer, versions.
 
-    ``load_model(folder)`` loads it again and computes nothing anew. Tasks are kept, controls are left out.
-    The folder appears whole or not at all.
+    ``load_model(folder)`` loads it and recomputes nothing. Tasks are kept, controls are left out. The
+    folder is written completely or not at all.
 
     Args:
         model: the model; left as it is.
-        folder: where to write it; it must not exist, or be empty.
+        folder: the folder to write; it must not exist or be empty.
         with_base: whether the base model is written too, for machines that cannot fetch it.
 
     Raises:
-        LibraryError: if there is something at that place, it cannot be written, or an expert in the model's
-            library is not the one it was loaded with.
+        LibraryError: if the folder is not empty, cannot be written, or an expert in the model's
+            library has changed since the model was loaded.
         ValueError: if the base model is to be written within ``assign`` or ``routed``, or an expert is also
             one of the skills of the model's tasks.
     """
-    # To write the base model its experts are set aside.
+    # The experts are set aside while the base model is written.
     held = model.stack.context.lock.changing("save its base model") if with_base else model.stack.in_use()
     with held, model.facts.lock, new_folder(folder) as scratch:
         _fill(model, scratch, with_base)
@@ -58,7 +58,7 @@ def _fill(model: "RoutedModel", folder: Path, with_base: bool) -> None:
     library = Library.open(str(folder / EXPERTS), create=True)
     for name in (*model.names, *model.facts.named):
         expert = model.facts.expert(name)
-        # A library may have changed since; what is known about the experts would not fit the new weights.
+        # A library may have changed since; facts about the experts would not fit the new weights.
         if name in model.names:
             check_loaded(model.stack, expert, name)
         library.add(expert, name)
@@ -128,7 +128,7 @@ def _save_base(model: "RoutedModel", folder: Path) -> None:
 def _list_versions() -> dict[str, str]:
     found = {}
     for package in PACKAGES:
-        # One that was put on the path without being installed has none.
+        # A package that is on the path without being installed has none.
         with suppress(PackageNotFoundError):
             found[package] = version(package)
     return found

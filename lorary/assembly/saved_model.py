@@ -1,8 +1,8 @@
-"""A routed model's folder: what is in it, and reading it back.
+"""A routed model's folder: its contents, and reading it.
 
-``lorary_model.json`` says which base model, router, experts and versions, and the hash of every other file;
-``experts/`` is a library, with the artifacts that the router is built from; ``material.safetensors`` holds
-what only data could tell; ``base/``, if it is there, is the base model as ``transformers`` saves it. Folders
+``lorary_model.json`` names the base model, the router, the experts, the versions, and the hash of every other
+file; ``experts/`` is a library, with the artifacts that the router is built from; ``material.safetensors``
+has the facts that need data; ``base/``, if it exists, is the base model as ``transformers`` saves it. Folders
 of earlier versions lack the hashes of files: there, only weights and material have one.
 """
 
@@ -37,12 +37,12 @@ DTYPES = {name: getattr(torch, name) for name in DTYPE_NAMES}
 
 @dataclass(frozen=True, kw_only=True)
 class SavedModel:
-    """What ``lorary_model.json`` says."""
+    """The content of ``lorary_model.json``."""
 
     base_model: str
     """The base model's name."""
     base_revision: str | None
-    """Its commit on the hub, where there is one."""
+    """Its commit on the hub, if there is one."""
     base_fingerprint: str
     """Hash of its weights and settings."""
     dtype: str
@@ -50,11 +50,11 @@ class SavedModel:
     has_base: bool
     """Whether the base model is in the folder too."""
     router: str | None
-    """Who routes; None for nobody."""
+    """The router; None for the base model alone."""
     options: Mapping[str, Any]
     """All options of the router."""
     combine: str
-    """How experts are put together, see ``mix``."""
+    """How experts are combined, see ``mix``."""
     experts: Mapping[str, str]
     """Expert -> SHA-256 of its weights file."""
     material_sha256: str | None
@@ -88,7 +88,7 @@ def _hash_content(content: dict[str, Any]) -> str:
 
 
 def is_saved_model(place: str | Path) -> bool:
-    """Tell whether a place is the folder of a routed model."""
+    """Return whether a place is the folder of a routed model."""
     path = Path(place) / MODEL_FILE
     try:
         return path.is_file() and not path.is_symlink()
@@ -99,11 +99,11 @@ def is_saved_model(place: str | Path) -> bool:
 
 
 def read_saved_model(folder: str | Path) -> SavedModel:
-    """Read what a routed model's folder says of itself.
+    """Read the description of a routed model from its folder.
 
     Raises:
-        FormatError: if it is no such folder, damaged, or of a newer format; or if a value is not what it
-            should be, the router's options among them.
+        FormatError: if it is not such a folder, damaged, or of a newer format; or if a
+            value or an option of the router is invalid.
     """
     path = Path(folder) / MODEL_FILE
     found = parse_json_object(_read(path), str(path), AGAIN)
@@ -131,13 +131,11 @@ def _read(path: Path) -> bytes:
         return read_at_most(path, follow=False)
     except FileNotFoundError:
         raise FormatError(
-            f"{quote(str(path.parent))} holds no routed model, {MODEL_FILE} is missing: build one with "
+            f"{quote(str(path.parent))} is not a routed model, {MODEL_FILE} is missing: build one with "
             "`lorary build`"
         ) from None
     except OSError as error:
-        raise FormatError(
-            f"{quote(str(path))} must be a file that can be read, and no link: {AGAIN}"
-        ) from error
+        raise FormatError(f"{quote(str(path))} must be a readable file, not a link: {AGAIN}") from error
 
 
 def open_saved_experts(folder: str | Path, saved: SavedModel) -> Library:
@@ -166,11 +164,11 @@ def open_saved_experts(folder: str | Path, saved: SavedModel) -> Library:
 
 
 def read_material(folder: str | Path, saved: SavedModel) -> dict[str, dict[str, Tensor]]:
-    """Read what only data could tell.
+    """Read the facts that need data.
 
     Returns:
         Fact -> module path -> ``[E, I]``, or expert -> ``[N, D]``, or for a fact of several experts together
-        its tensors by name; what was not saved is left out.
+        its tensors by name; facts that were not saved are left out.
 
     Raises:
         FormatError: if the file is missing or not the one that was saved.
@@ -191,7 +189,7 @@ def read_material(folder: str | Path, saved: SavedModel) -> dict[str, dict[str, 
         dtypes = [*DTYPES.values(), *([torch.uint8] if is_joint(field_name) else [])]
         if field_name not in list_givable() or tensor.dtype not in dtypes:
             raise FormatError(
-                f"{quote(str(path))} must hold {', '.join(list_givable())} as floating numbers, found "
+                f"{quote(str(path))} must have {', '.join(list_givable())} as floating-point numbers, found "
                 f"{quote(key)} in {tensor.dtype}: build the model again"
             )
         found.setdefault(field_name, {})[rest] = tensor

@@ -1,4 +1,4 @@
-"""Whether the values in a saved model's ``lorary_model.json`` are what they should be."""
+"""Check the values in a saved model's ``lorary_model.json``."""
 
 import re
 from collections.abc import Iterator, Mapping
@@ -38,11 +38,11 @@ _HASH = re.compile("[0-9a-f]{64}")
 
 
 def check_values(path: str, found: Mapping[str, Any]) -> None:
-    """Refuse values of a file from outside that are not what they should be.
+    """Refuse invalid values in an untrusted file.
 
     Args:
         path: the file, for messages.
-        found: what it holds; ``skills``, ``general``, ``quantization`` and ``files`` may be missing.
+        found: its content; ``skills``, ``general``, ``quantization`` and ``files`` may be missing.
 
     Raises:
         FormatError: naming the first few fields and their values.

@@ -1,6 +1,6 @@
-"""The tasks of a model's skills: each is one more expert on the model, used by the task's name only.
+"""The tasks of a model's skills: each is an additional expert on the model, used by the task's name only.
 
-The names of these experts have a colon, which no expert of a library has.
+The names of these experts have a colon, unlike those of experts in a library.
 """
 
 from collections.abc import Mapping, Sequence
@@ -34,7 +34,7 @@ def list_tasks(names: Sequence[str]) -> tuple[str, ...]:
 
 
 def is_task_choice(choice: Mapping[str, Any]) -> bool:
-    """Return whether a choice is of a task: its one key is ``"task"``, and the value is no weight."""
+    """Return whether a choice names a task: its only key is ``"task"``, and the value is not a weight."""
     return list(choice) == [TASK] and (choice[TASK] is None or isinstance(choice[TASK], str))
 
 

@@ -26,7 +26,7 @@ def generate_tensors(
 
     Args:
         base: the base model, with the experts.
-        current: the router in charge.
+        current: the current router.
         experts: the choice for each row, or for all.
         inputs: ``input_ids`` ``[B, L]``, and further arguments of ``transformers``.
         settings: arguments of ``RoutedModel.generate``; None means that ``transformers`` decides.
@@ -51,7 +51,7 @@ def generate_tensors(
 
 
 def _describe(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the arguments that were given; a temperature says whether tokens are drawn."""
+    """Return the given arguments; a temperature determines whether tokens are sampled."""
     names = ("max_new_tokens", "top_p", "top_k", "do_sample", "generation_config", "streamer")
     given = {name: settings[name] for name in names if settings[name] is not None}
     if (temperature := settings["temperature"]) is not None:
@@ -70,7 +70,7 @@ def _describe(settings: Mapping[str, Any]) -> dict[str, Any]:
 def _choosing(
     current: CurrentRouter, experts: ExpertChoice | Sequence[ExpertChoice], arguments: dict[str, Any]
 ) -> Iterator[dict[str, Any]]:
-    """Within this context the experts are chosen; gives the arguments of ``transformers``."""
+    """Within this context the experts are chosen; yields the arguments of ``transformers``."""
     if isinstance(experts, str) and experts == AUTO:
         # Hooks of the model choose, see ``DirectCalls``: for each row that transformers makes.
         yield arguments
@@ -79,7 +79,7 @@ def _choosing(
     beams = arguments.get("num_beams") or getattr(config, "num_beams", None) or 1
     if beams > 1:
         raise ValueError(
-            f"experts that are named for a call are used without beams, found num_beams {beams}: leave "
+            f"experts named in a call cannot be used with beams, found num_beams {beams}: leave "
             "it out, or set a router"
         )
     number = arguments.pop("num_return_sequences", None) or getattr(config, "num_return_sequences", None) or 1

@@ -19,7 +19,7 @@ def find_tuned(library: Mapping[str, Expert], router: str | None) -> dict[str, A
 
 
 def tell_tuned(router: str, options: Mapping[str, Any], on_work: OnWork | None) -> None:
-    """Tell that tuned options are used: to the listener, or in the log."""
+    """Report that tuned options are used, to the listener or in the log."""
     told = ", ".join(f"{name}={own!r}" for name, own in options.items())
     text = f"router {router!r} with options tuned for this library: {told}"
     if on_work is None:

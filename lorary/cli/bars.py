@@ -24,13 +24,14 @@ def show_count(what: str, *, is_transient: bool = False) -> Iterator[Callable[[i
 
 @contextmanager
 def show_work(what: str | None = None) -> Iterator[Callable[[str, int, int], None]]:
-    """Show work that comes before an answer, such as calibrating experts; yields a function to tell it.
+    """Show work that precedes an answer, such as calibrating experts; yields a function that reports it.
 
-    The function takes what is done, and the numbers of steps done and of all steps. A terminal shows a
-    spinner and the steps, which are removed at the end; pipes and files get a line for each kind of work.
+    The function takes the kind of work, the number of steps done, and the number of all steps. A terminal
+    shows a spinner and the steps, which are removed at the end; pipes and files get a line for each kind of
+    work.
 
     Args:
-        what: what a terminal shows until some work is told; None for nothing.
+        what: what a terminal shows until work is reported; None for nothing.
     """
     console = open_console(stderr=True)
     told: set[str] = set()

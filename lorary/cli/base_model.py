@@ -55,7 +55,7 @@ def load_options_base(
 def load_training_base(options: Namespace) -> BaseModel:
     """Load the base model of ``--base``, or without it the one of the library's experts.
 
-    For a library that is not there yet, or has no experts, it is the embedded one.
+    For a library that does not exist yet, or has no experts, it is the embedded model.
 
     Raises:
         BaseModelError: if it cannot be loaded.
@@ -106,9 +106,9 @@ def find_base(library: Library | LibraryView) -> tuple[str, str | None]:
         found = ", ".join(quote(name, 60) for name in sorted(names)[:8])
         raise ValueError(
             f"the experts of library {quote(library.url)} must be for one base model, found {found}: "
-            "choose the base model with --base; if all are one model, add --trust-base"
+            "choose the base model with --base, or add --trust-base if they are the same model"
         )
-    # Of several names of one model, the one that most experts give.
+    # Of several names of one model, the most frequent one.
     return names.most_common(1)[0][0], agree_on_revision(bases)
 
 

@@ -5,7 +5,7 @@ from typing import Literal
 from jsonargparse import ArgumentParser
 
 DEFAULT_BASE = "smollm2-135m"
-DEVICE_DTYPE = "bfloat16 where the device multiplies it fast, else float32"
+DEVICE_DTYPE = "bfloat16 if the device computes it fast, otherwise float32"
 
 
 def add_base_options(
@@ -49,6 +49,6 @@ def add_trust_option(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--trust-base",
         action="store_true",
-        help="Take experts that name another base model, by name, revision or fingerprint, with a warning; "
-        "shapes of layers are checked",
+        help="Accept experts for another base model (by name, revision or fingerprint) with a warning; "
+        "shapes of layers are still checked",
     )

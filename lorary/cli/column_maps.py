@@ -7,7 +7,7 @@ from lorary.errors import suggest
 from lorary.files import quote
 
 ALL = ""
-"""Stands for a task's name in the map for all tasks that have none of their own."""
+"""The key of the map for all tasks without a map of their own."""
 ColumnMaps = Mapping[str, Mapping[str, Any]]
 """Task, or ``ALL`` -> part of an example -> its column or columns."""
 
@@ -33,7 +33,7 @@ def read_columns(value: object) -> ColumnMaps:
 
 
 def check_columns(maps: ColumnMaps, tasks: Iterable[str]) -> None:
-    """Refuse a map for a task that there is not.
+    """Refuse a map for a task that does not exist.
 
     Raises:
         ValueError: names the task and the nearest ones.

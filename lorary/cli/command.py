@@ -17,7 +17,7 @@ class Command(Protocol):
     EXAMPLE: str
     """A valid command line, shown at the end of the help.
 
-    ``COMMON``, if the module has it, lists the options that ``--help`` shows, the commonest first;
+    ``COMMON``, if the module has it, lists the options that ``--help`` shows, the most common first;
     ``--help-all`` shows all of them. ``OPTIONAL`` names an argument without dashes that may be left out.
     """
 

@@ -103,7 +103,9 @@ HEADINGS: dict[str, dict[str, Listing]] = {
             "lock.run",
         ),
         "sync": Listing(
-            "Make the library of a lock file, bit for bit, or print what differs", "sync.options", "sync.run"
+            "Rebuild the library of a lock file, bit for bit, or print what differs",
+            "sync.options",
+            "sync.run",
         ),
         "export": Listing(
             "Export an expert as a PEFT adapter, or folded into its base model",

@@ -26,7 +26,7 @@ MAX_CELL = 10_000
 
 
 class StrippedStream:
-    """A text stream without blanks at the ends of lines, with which rich fills tables to their width.
+    """A text stream that removes the spaces with which rich fills lines of tables.
 
     Args:
         stream: the target; each write must hold whole lines, as those of ``Console.print`` do.
@@ -92,7 +92,7 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]], numeric: 
     keep = "\n" if console.is_terminal else ""
     table = Table(box=None, pad_edge=False, header_style="bold")
     for column in columns:
-        # Numbers stay whole: other columns are folded for them.
+        # Numbers stay whole; other columns are wrapped.
         table.add_column(
             Text(escape(column, keep="")),
             justify="right" if column in numeric else "left",

@@ -1,4 +1,4 @@
-"""The router of a command that names none."""
+"""The router of commands that name none."""
 
 from collections.abc import Mapping
 

@@ -21,7 +21,7 @@ INTERRUPTED = 130
 BROKEN_PIPE = 141
 
 ADVICE = {
-    errno.ENOSPC: "free some disk space and run the same command again: finished work is kept",
+    errno.ENOSPC: "free some disk space and run the same command again; finished work is kept",
     errno.EACCES: "check the permissions of this path",
     errno.EROFS: "choose a writable place",
     errno.ENOENT: "check the path",
@@ -33,7 +33,7 @@ UNKNOWN = (
     "a file or an option is invalid, or lorary has a bug: run the same command with --debug, "
     "and report its output if all files are valid"
 )
-# Packages whose errors are those of a network.
+# Packages whose errors are network errors.
 NETWORK = {"aiohttp", "botocore", "httpcore", "httpx"}
 # Variable names that hold the current file in this package's functions.
 PLACES = ("path", "file", "folder", "place", "url")
@@ -67,7 +67,7 @@ def _run(action: Callable[[], int], debug: bool) -> int:
     except KeyboardInterrupt as interrupt:
         print_error(f"\n{_trace(debug)}stopped: {explain_interrupt(interrupt)}")
         return INTERRUPTED
-    # PyO3's panics are no subclass of Exception, and some packages raise SystemExit.
+    # PyO3's panics are not subclasses of Exception, and some packages raise SystemExit.
     except BaseException as error:
         if isinstance(error, BrokenPipeError) and (is_left(sys.stdout) or is_left(sys.stderr)):
             return BROKEN_PIPE
@@ -90,11 +90,11 @@ def _advise(error: BaseException) -> str:
     if isinstance(error, ImportError):
         return "install the missing package"
     package = type(error).__module__.partition(".")[0]
-    return "check the address, and the network" if package in NETWORK else UNKNOWN
+    return "check the address and the network connection" if package in NETWORK else UNKNOWN
 
 
 def explain_interrupt(interrupt: KeyboardInterrupt) -> str:
-    """Describe what an interrupt kept: the interrupt's own message, or a general one."""
+    """Describe what an interrupt kept, by the interrupt's own message or a general one."""
     return _say(interrupt, "finished work is kept; run the same command again to continue")
 
 
@@ -107,7 +107,7 @@ def _say(error: BaseException, default: str | None = None) -> str:
 
 
 def _is_ours(error: BaseException) -> bool:
-    """Tell whether an error's message was written for the user of the command."""
+    """Return whether an error's message was written for the user of the command."""
     if isinstance(error, LoraryError | OSError):
         return True
     frames = list(_walk(error.__traceback__))

@@ -43,10 +43,10 @@ def open_filled_library(url: str) -> Library:
 
 
 def open_writable_library(url: str) -> Library | None:
-    """Open a library that a command will store in, before it does any work.
+    """Open a library in which a command will store results, before any work.
 
     Returns:
-        The library; None if there is nothing yet, so that bad input leaves no new library behind.
+        The library; None if it does not exist yet, so that bad input leaves no new library behind.
 
     Raises:
         LibraryError: if something else is there, or it cannot be written.
@@ -58,7 +58,7 @@ def open_writable_library(url: str) -> Library | None:
         library = Library.open(url, create=not is_remote)
     except LibraryError:
         if is_remote:
-            return None  # made later, or refused with the reason
+            return None  # created later, or refused with the reason
         raise
     library.require_writable()
     return library
@@ -86,7 +86,7 @@ def choose_routed(options: Namespace, library: Library) -> LibraryView:
             "name a task of the skills with --task, " if SKILL in view.left_out and "task" in options else ""
         )
         raise LibraryError(
-            f"library {quote(library.url)} has no experts that are used if none are named, only "
+            f"library {quote(library.url)} has no experts that are used by default, only "
             f"{view.describe_left_out()}: {by_task}train some with `lorary train`, or add --include "
             f"{','.join(view.left_out)}"
         )

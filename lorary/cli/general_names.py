@@ -1,4 +1,4 @@
-"""The names of the general experts that experts of a library stand on."""
+"""The names of the general experts that experts of a library build on."""
 
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
@@ -11,14 +11,14 @@ if TYPE_CHECKING:
 
 
 def name_generals(library: "Library", entries: Iterable["Entry"]) -> dict[str | None, str]:
-    """Name the general experts that some experts stand on, by the hashes of their weights.
+    """Name the general experts that some experts build on, by the hashes of their weights.
 
     Args:
         library: the library.
         entries: some of its experts.
 
     Returns:
-        Hash -> name, or the hash and that it is missing.
+        Hash -> name, or a note that the expert of this hash is missing.
     """
     hashes = dict.fromkeys(entry.card.on_top_of for entry in entries)
     return {

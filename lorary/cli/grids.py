@@ -6,7 +6,7 @@ from lorary.reports.tables import Grid
 
 
 def print_grid(grid: Grid) -> None:
-    """Print a table: as several ones if it is wider than the terminal; as one into a pipe or file."""
+    """Print a table; on a terminal that is too narrow, as several tables."""
     console = open_console()
     if not console.is_terminal:
         console.width = PIPE_WIDTH

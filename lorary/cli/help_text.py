@@ -1,4 +1,4 @@
-"""The texts of ``--help``: wrapped to the terminal, with what a user types in place of Python's types."""
+"""The texts of ``--help``: wrapped to the terminal, with user-friendly names instead of Python's types."""
 
 import argparse
 import re
@@ -20,7 +20,7 @@ _WORD = re.compile(r"'[^']*'|\S+")
 
 
 class HelpFormatter(DefaultHelpFormatter):
-    """Wraps descriptions and examples, and shows of each option its value, its help and its default."""
+    """Wraps descriptions and examples, and shows the value, help and default of each option."""
 
     def _fill_text(self, text: str, width: int, indent: str) -> str:
         parts = [part for part in text.strip().split("\n\n") if part.strip()]
@@ -54,7 +54,7 @@ class HelpFormatter(DefaultHelpFormatter):
 
 
 def name_values(actions: Iterable[argparse.Action]) -> None:
-    """Set what is shown as the value of each option, where the option does not say it itself."""
+    """Set the text shown as the value of each option that does not define it."""
     for action in actions:
         is_own = action.metavar is not None and not str(action.metavar).startswith("{")
         if is_own or not action.option_strings or action.nargs == 0:
@@ -82,7 +82,7 @@ def _find_kind(action: argparse.Action) -> Any:
 
 
 def name_value(kind: Any) -> str | None:
-    """Name what a user types for a type of option, such as ``NUMBER``; None if the option's name says it."""
+    """Name the value of a type of option, such as ``NUMBER``; None if the option's name is enough."""
     kinds = [one for one in (get_args(kind) if _is_union(kind) else (kind,)) if one is not type(None)]
     if kinds and all(one in (int, float) for one in kinds):
         return "NUMBER"
@@ -127,7 +127,7 @@ def _wrap_part(part: str, width: int) -> str:
 
 
 def wrap_command(line: str, width: int) -> str:
-    """Wrap a command line before options, with backslashes at the ends so that it can be typed as it is."""
+    """Wrap a command line before options, with backslashes at line ends so that it can be pasted."""
     parts: list[str] = []
     for word in _WORD.findall(line):
         # An option stays together with its values.

@@ -1,11 +1,11 @@
-"""An option whose value is read later."""
+"""An option whose value is parsed later."""
 
 import argparse
 from typing import Any
 
 
 class KeepPlaces(argparse.Action):
-    """Takes words from the command line, and whatever a YAML file has: a list, or a mapping by name."""
+    """Accepts words from the command line, and a list or a mapping by name from YAML."""
 
     def __call__(self, parser: Any, namespace: Any, values: Any, option_string: str | None = None) -> None:
         """Keep the value as it is."""

@@ -1,4 +1,4 @@
-"""What is left out of libraries, or changed between rows and tokens, in the same words in all commands."""
+"""Messages, for all commands, about what is left out of libraries or changed between rows and tokens."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
@@ -14,7 +14,7 @@ MOST_NAMED, LONGEST_NAME = 8, 60
 ROWS = {
     "num_skipped": ("bad row", "skipped"),
     "num_duplicates": ("duplicate", "left out"),
-    "num_overlapping": ("example", "left out because a later split has the same"),
+    "num_overlapping": ("example", "left out, because a later split has the same input"),
     "num_rejected": ("answer", "marked as bad, left out"),
 }
 # Field of ``PromptCounts`` -> the same.
@@ -27,7 +27,7 @@ PROMPTS = {
     ),
     "num_rewritten": (
         "finished conversation",
-        "not beginning with the prompt that generation reads: the answer follows that prompt",
+        "not beginning with the prompt that generation reads; the answer follows that prompt",
     ),
 }
 
@@ -73,7 +73,7 @@ def describe_prompts(counts: Iterable[PromptCounts]) -> Iterator[str]:
 def tell_roles(view: LibraryView) -> None:
     """Print on stderr which experts of a library are not used because of their role.
 
-    A general expert that others stand on is always on with them, so it is not left out.
+    A general expert that others build on is always on with them, so it is not left out.
     """
     used = name_generals(view.library, view.entries()).values()
     left_out = {role: [name for name in own if name not in used] for role, own in view.left_out.items()}

@@ -1,10 +1,10 @@
-"""What an unknown option or command may stand for, by other tools' words, its beginning, or its spelling."""
+"""Suggestions for an unknown option or command, by other tools' names, its beginning, or its spelling."""
 
 from collections.abc import Iterable, Sequence
 
 from lorary.errors import find_near
 
-# Words of PEFT, transformers, axolotl and lm_eval, and ours.
+# Names in PEFT, transformers, axolotl and lm_eval, and in lorary.
 FOREIGN = {
     "r": "rank",
     "lora_r": "rank",
@@ -26,14 +26,14 @@ FOREIGN = {
     "output_dir": "out",
     "apply_chat_template": "template",
 }
-# Shorter ones begin too many names.
+# Too many names begin with shorter words.
 SHORTEST_BEGINNING = 3
 # Names in a message.
 MOST = 3
 
 
 def suggest_option(option: str, known: Sequence[str], program: str) -> str:
-    """Say which known options an unknown one may stand for, for the end of an error message.
+    """Suggest known options for an unknown one, at the end of an error message.
 
     Args:
         option: its name, without dashes; ``rank`` also stands for ``training.rank``.
@@ -46,7 +46,7 @@ def suggest_option(option: str, known: Sequence[str], program: str) -> str:
     begun = [name for name in inside if _begins(name, own)]
     near = (
         [name for name in inside if _plain(name) == _plain(meant)]
-        # Names that are begun in full come before those of groups.
+        # Full names that begin with the word come before those of groups.
         or [name for name in begun if group or "." not in name]
         or begun
         or find_near(own if group else option, [_last(name) if group else name for name in inside])
@@ -58,7 +58,7 @@ def suggest_option(option: str, known: Sequence[str], program: str) -> str:
 
 
 def suggest_command(word: str, known: Iterable[str], group: str | None) -> str:
-    """Say which commands an unknown one may stand for.
+    """Suggest known commands for an unknown one.
 
     Args:
         word: the unknown word.

@@ -111,7 +111,7 @@ def _parse_all(
 
 
 def _name_missing(message: str, parser: ArgumentParser) -> str:
-    """Write the options in a report of missing arguments as they are typed."""
+    """Write the options in a report of missing arguments in the form in which they are typed."""
     start, report, names = message.partition(MISSING)
     if start or not report:
         return message
@@ -122,7 +122,7 @@ def _name_missing(message: str, parser: ArgumentParser) -> str:
 def _parse_words(
     parser: ArgumentParser, words: Sequence[str], optional: str, defaults: bool = True
 ) -> Namespace:
-    """Parse words; an argument that may be left out is None then.
+    """Parse words; an optional argument that is left out is None.
 
     argparse would take an optional argument as left out if options stand between it and the one before.
     """
@@ -135,13 +135,13 @@ def _parse_words(
         try:
             return parser.parse_args(list(words), defaults=defaults)
         except argparse.ArgumentError:
-            # The first message tells more.
+            # The first message is more informative.
             pass
         raise
 
 
 def _let_out(parser: ArgumentParser, optional: str) -> None:
-    """Make an argument one that may be left out."""
+    """Make an argument optional."""
     for action in parser._actions:
         if not action.option_strings and action.dest == optional:
             action.nargs, action.required = "?", False

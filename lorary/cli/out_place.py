@@ -25,7 +25,7 @@ def check_out(out: Path, library: str | None, *, is_file: bool = False) -> None:
     shown = f"--out {quote(str(out))}"
     if _URL.match(str(out)):
         raise ValueError(
-            f"{shown} must be a local path, found a URL: choose a local path, and upload it later"
+            f"{shown} must be a local path, found a URL: choose a local path, and upload the result later"
         )
     if is_file and (out.is_symlink() or (out.exists() and not out.is_file())):
         raise ValueError(

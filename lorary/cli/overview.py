@@ -36,8 +36,8 @@ def format_overview(group: str | None) -> str:
             "",
             *(["Routers by what they use besides the request:", *_list_routers(), ""] if not group else []),
             wrap_text(
-                f"{program} COMMAND --help shows the commonest options and an example, --help-all all "
-                "options; --debug shows the traceback of errors."
+                f"{program} COMMAND --help shows the most common options and an example, --help-all "
+                "shows all options; --debug shows the traceback of errors."
             ),
         ]
     )

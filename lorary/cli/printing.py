@@ -46,7 +46,7 @@ def print_lines(text: str) -> None:
 
 
 def print_error(text: str) -> None:
-    """Print lines on stderr; a closed pipe or a full disk there is no further error."""
+    """Print lines on stderr; a closed pipe or a full disk is not a further error."""
     try:
         for line in text.splitlines():
             print_line(line, stderr=True)
@@ -79,5 +79,5 @@ def print_json_line(value: Any) -> None:
 
 
 def format_count(number: int | None) -> str:
-    """Write a number with separated thousands; None becomes an empty text."""
+    """Write a number with thousands separators; None becomes an empty text."""
     return "" if number is None else f"{number:,}"

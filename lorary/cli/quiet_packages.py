@@ -1,4 +1,4 @@
-"""Switching off what optional packages log when ``transformers`` imports them, in every command."""
+"""Switch off log messages of optional packages that ``transformers`` imports, in every command."""
 
 import logging
 

@@ -26,7 +26,7 @@ def repeat_command(options: Namespace, *more: str, without: str | None = None) -
         without: a word to leave out.
     """
     words = [word for word in options.words if word != without]
-    # Words after "--" are no options.
+    # Words after "--" are not options.
     end = words.index("--") if "--" in words else len(words)
     return [*words[:end], *more, *words[end:]]
 
@@ -61,7 +61,7 @@ def repeat_prompt_template(options: Namespace) -> list[str]:
 
 
 def repeat_base(options: Namespace) -> list[str]:
-    """Write the options of ``add_base_options``, as far as they are given."""
+    """Write the given options of ``add_base_options``."""
     given = {name: options.get(name) for name in ("base", "revision", "device", "dtype", "quantize")}
     words = [word for name, value in given.items() if value is not None for word in (f"--{name}", value)]
     return [*words, *(["--trust-base"] if options.get("trust_base") else [])]

@@ -13,8 +13,8 @@ def add_role_option(parser: ArgumentParser) -> None:
         "--include",
         type=list[str] | str | None,
         metavar="ROLE[,ROLE…]",
-        help=f"Also use experts that are in the library as {', '.join(ROLES[:-1])} or {ROLES[-1]}, which are "
-        "left out if not named; all for all of them",
+        help=f"Also use experts with the role {', '.join(ROLES[:-1])} or {ROLES[-1]}, which "
+        "are left out by default; all for all roles",
     )
 
 

@@ -62,7 +62,7 @@ def read_router_options(
 
 
 def read_gate_steps(options: Namespace) -> int | None:
-    """Return the steps of the training of PhatGOOSE's gates; None if the option is not given.
+    """Return the number of training steps of PhatGOOSE's gates; None if the option is not given.
 
     Raises:
         ValueError: if there are fewer than 1.

@@ -26,14 +26,14 @@ def add_router_options(parser: ArgumentParser, *, with_tasks: bool = False) -> N
         parser.add_argument(
             f"--phatgoose.{GATE_STEPS}",
             type=int | None,
-            help="Steps of the training of PhatGOOSE's gates; if not given: 5 epochs of the largest task, "
-            "but 20 to 200 steps",
+            help="Training steps of PhatGOOSE's gates; if not given: 5 epochs of the largest task, "
+            "at least 20 and at most 200",
         )
     parser.add_argument(
         "--combine",
         type=Literal["factors", "outputs"] | None,
         help="Combine a token's experts by their factors (before the layer's product) or by their outputs; "
-        "if not given: outputs, or a built model's own",
+        "if not given: outputs, or the setting of a built model",
     )
 
 
@@ -51,4 +51,4 @@ def describe_routers(*, with_tasks: bool = True) -> str:
     if not with_tasks:
         return describe_by_uses(ROUTERS, list_ready_routers())
     picky = [name for name, kind in ROUTERS.items() if kind.needs_tasks]
-    return f"{describe_by_uses(ROUTERS)} ({', '.join(picky)}: with training examples in --tasks)"
+    return f"{describe_by_uses(ROUTERS)} ({', '.join(picky)} need training examples in --tasks)"

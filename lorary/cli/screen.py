@@ -14,7 +14,7 @@ from typing import Any, TextIO, cast
 
 from lorary.files import escape
 
-# tqdm, which draws the bars of downloads, moves the cursor by writes that hold nothing else.
+# tqdm, which draws download bars, moves the cursor by writes that contain nothing else.
 _MOVE = re.compile(r"\r|\n*(\x1b\[A)*")
 
 
@@ -47,7 +47,7 @@ class GuardedStream:
             self.stream.flush()
 
     def isatty(self) -> bool:
-        """Tell whether the target is a terminal."""
+        """Return whether the target is a terminal."""
         return self.stream is not None and self.stream.isatty()
 
     def __getattr__(self, name: str) -> Any:
@@ -56,7 +56,7 @@ class GuardedStream:
 
 @contextmanager
 def guard_streams() -> Iterator[None]:
-    """Escape within this context what stdout and stderr cannot show or encode."""
+    """Within this context, escape what stdout and stderr cannot show or encode."""
     kept = sys.stdout, sys.stderr
     _fill_gaps()
     for stream in kept:
@@ -71,7 +71,7 @@ def guard_streams() -> Iterator[None]:
 
 
 def is_left(stream: TextIO) -> bool:
-    """Tell whether a stream is a pipe whose reader has closed it."""
+    """Return whether a stream is a pipe whose reader has closed it."""
     try:
         poll = select.poll()
         poll.register(stream.fileno(), select.POLLOUT)

@@ -1,4 +1,4 @@
-"""The text of ``--help``: the commonest options of a command first; ``--help-all`` shows the others too."""
+"""The text of ``--help``: the most common options of a command; ``--help-all`` shows all."""
 
 import argparse
 from collections.abc import Sequence

@@ -16,13 +16,13 @@ OTHERS = ("expert", "router", "include", "combine")
 def add_skill_options(parser: ArgumentParser) -> None:
     """Add the task of a prompt, and the set of skills."""
     parser.add_argument(
-        "--task", type=str | None, help="Answer with the library's skills, mixed for this task"
+        "--task", type=str | None, help="Use the library's skills, with the weights of this task"
     )
     parser.add_argument(
         "--new-task",
         type=Literal["mean", "nearest"] | None,
-        help="Answer with the library's skills, for a task that is not in their table: with the mean of all "
-        "tasks, or as the task whose training prompts are most similar",
+        help="Use the library's skills for a task that is not in their table: with the mean of "
+        "all tasks, or as the task whose training prompts are most similar",
     )
     parser.add_argument(
         "--skills", type=str | None, help="Any skill of the set to use, if the library has several sets"
@@ -30,12 +30,12 @@ def add_skill_options(parser: ArgumentParser) -> None:
 
 
 def is_for_task(options: Namespace) -> bool:
-    """Return whether the skills of the library answer."""
+    """Return whether the skills of the library are used."""
     return options.task is not None or options.new_task is not None
 
 
 def check_skill_options(options: Namespace) -> None:
-    """Refuse options that do not go together.
+    """Refuse options that exclude each other.
 
     Raises:
         ValueError: with all of them.
@@ -49,7 +49,7 @@ def check_skill_options(options: Namespace) -> None:
     wrong += ["--new-task"] if options.task is not None and options.new_task is not None else []
     if wrong:
         named = "--task" if options.task is not None else "--new-task"
-        raise ValueError(f"{named} says who answers: leave out {', '.join(wrong)}")
+        raise ValueError(f"{named} already sets the experts: leave out {', '.join(wrong)}")
 
 
 def choose_task(model: "RoutedModel", prompt_ids: Sequence[int], options: Namespace) -> dict[str, str | None]:

@@ -12,7 +12,7 @@ from lorary.cli.near_names import suggest_option
 from lorary.files import quote
 from lorary.files.yaml_text import read_yaml, refuse_yaml_bomb
 
-# Shorter values cannot nest or repeat enough to exhaust the YAML parser.
+# Shorter values cannot exhaust the YAML parser by nesting or repetition.
 SHORT = 60
 # Faults in one message; more would fill the screen.
 MAX_FAULTS = 5
@@ -23,7 +23,7 @@ class CheckedConfigFile(ActionConfigFile):
 
     @staticmethod
     def apply_config(parser: Any, cfg: Namespace, dest: str, value: str) -> None:
-        """Apply one file; it is read here, within limits, and not by jsonargparse."""
+        """Apply one file, which is read here, within limits, instead of by jsonargparse."""
         content = read_config(parser, value)
         unchecked = {"_skip_validation": True, "_skip_required": True}
         found = parser.parse_object(content, env=False, defaults=False, **unchecked)
@@ -52,7 +52,7 @@ def check_options(parser: ArgumentParser, words: Sequence[str]) -> None:
 
 
 def find_groups(parser: ArgumentParser) -> dict[str, argparse.Action]:
-    """Find the options that stand for a group; jsonargparse takes files and import paths as their values."""
+    """Find the options of whole groups; jsonargparse takes files and import paths as their values."""
     return {
         action.dest: action
         for action in parser._actions
@@ -83,7 +83,7 @@ def read_config(parser: ArgumentParser, file: str) -> dict[str, Any]:
     try:
         content = read_yaml(file)
     except FileNotFoundError as error:
-        raise ValueError(f"there is no file of options {quote(file)}: check --config") from error
+        raise ValueError(f"option file {quote(file)} does not exist: check --config") from error
     if not isinstance(content, Mapping) or not all(isinstance(key, str) for key in content):
         raise ValueError(f"{quote(file)} must map options to values, found {quote(content)}")
     known = list(parser.get_defaults().keys())

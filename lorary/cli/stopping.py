@@ -1,4 +1,4 @@
-"""What Ctrl-C leaves behind, said by the part of a command that it stopped."""
+"""The message after Ctrl-C, given by the part of a command that was stopped."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager

@@ -12,8 +12,8 @@ from lorary.data.readers.columns import PARTS
 from lorary.data.readers.read import Turns
 
 TASKS_HELP = (
-    "Task files, folders of task files, hf:owner/name, 'synthetic' or synthetic:NAME; NAME=PLACE names a "
-    "task. In YAML also a mapping from name to place, or to one place per split"
+    "Task files, folders of task files, hf:owner/name, 'synthetic' or synthetic:NAME; NAME=PLACE names "
+    "a task. In YAML also a mapping from names to a place, or to one place per split"
 )
 
 COLUMNS_HELP = (
@@ -61,7 +61,7 @@ def add_reading_options(parser: ArgumentParser) -> None:
 
 
 def add_length_options(parser: ArgumentParser) -> None:
-    """Add how long the examples of a training may be, and how longer ones are handled."""
+    """Add the maximum length of training examples, and the handling of longer ones."""
     parser.add_argument(
         "--max-length", type=int, default=512, help="Maximum tokens of prompt and target together"
     )

@@ -1,4 +1,4 @@
-"""The values that a command hands to the tokenizer's chat template."""
+"""The values that a command passes to the tokenizer's chat template."""
 
 import json
 from collections.abc import Mapping
@@ -25,7 +25,7 @@ def read_template_args(value: object) -> dict[str, Any]:
     """Read arguments of a template: words such as ``enable_thinking=false``, or a mapping of YAML.
 
     Returns:
-        Name to value: JSON where the word has some, else text.
+        Name -> value: parsed as JSON if possible, otherwise text.
 
     Raises:
         ValueError: if it is something else.
@@ -37,7 +37,7 @@ def read_template_args(value: object) -> dict[str, Any]:
     found = {name: _read_value(text) for name, equals, text in parts if name and equals}
     if not isinstance(words, list) or len(found) < len(words):
         raise ValueError(
-            f"template arguments must say each name once, as in enable_thinking=false, found {quote(value)}"
+            f"template arguments must give each name once, as in enable_thinking=false, found {quote(value)}"
         )
     return found
 

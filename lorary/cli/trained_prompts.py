@@ -1,4 +1,4 @@
-"""How the examples of experts became prompts in their training, as their cards say."""
+"""The prompt settings of experts' training, from their cards."""
 
 from collections.abc import Iterable, Mapping
 from typing import Any

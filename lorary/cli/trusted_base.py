@@ -1,4 +1,4 @@
-"""``--trust-base`` for commands that put experts together without their base model."""
+"""``--trust-base`` for commands that combine experts without their base model."""
 
 import warnings
 from collections.abc import Mapping, Sequence
@@ -20,7 +20,7 @@ def choose_experts(
     Args:
         options: the command's options.
         library: the library.
-        names: the experts that are put together.
+        names: the experts that are combined.
         base_model: their base model; None means what the first of them names.
     """
     if not options.trust_base or not names:
@@ -39,6 +39,6 @@ def choose_experts(
 def _tell_trusted(expert: Expert, num_others: int, base_model: str) -> str:
     others = f" (and {say_count(num_others, 'more expert')} of another base model)" if num_others else ""
     return (
-        f"expert {expert.name!r} was trained on {quote(expert.base_model)}{others}: taken for one of "
-        f"{quote(base_model)}, since the base model is trusted; only the shapes of layers are checked"
+        f"expert {expert.name!r} was trained on {quote(expert.base_model)}{others}: treated as trained "
+        f"on {quote(base_model)}, since the base model is trusted; only the shapes of layers are checked"
     )

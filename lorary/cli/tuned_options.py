@@ -15,9 +15,9 @@ from lorary.routing import RouterConfig, configure_router
 def use_tuned(
     config: RouterConfig, router: str, library: Library | LibraryView, options: Namespace
 ) -> RouterConfig:
-    """Return a configuration with the options that were tuned for the library, and say so.
+    """Return a configuration with the options tuned for the library, and print them.
 
-    Options that the user gave have precedence, also with the values of the router's defaults.
+    Options that the user gave take precedence, even with the values of the router's defaults.
 
     Args:
         config: the router's configuration.

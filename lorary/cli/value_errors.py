@@ -1,4 +1,4 @@
-"""Say in one line which values an option takes, from the parser's report of a wrong one."""
+"""Describe in one line which values an option accepts, from the parser's report of a wrong value."""
 
 import re
 

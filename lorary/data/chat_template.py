@@ -192,7 +192,7 @@ def _explain_left_out(tokenizer: "PreTrainedTokenizerBase", what: str) -> str:
 
 
 def _cut_reply(prompt: str, before: str, whole: str, ending: str) -> Reply:
-    """Divide a finished conversation into prompt, opening, answer and ending.
+    """Divide a complete conversation into prompt, opening, answer and ending.
 
     Args:
         prompt: the text up to the beginning of the assistant's answer.

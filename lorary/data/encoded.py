@@ -77,8 +77,8 @@ class ExampleEncoder:
     def encode_examples(self, task: Task, examples: Sequence[Example]) -> list[Encoded]:
         """Tokenise examples with their first targets. Without a question, all tokens are target.
 
-        Text that the template writes between prompt and answer, such as an empty thought, is part of the
-        target, because the model gets only the prompt when it answers.
+        Text that the template writes between prompt and answer, such as an empty reasoning block, is part
+        of the target, because the model gets only the prompt when it answers.
 
         Raises:
             DataError: if the template refuses an example, or answers cannot be ended.

@@ -23,9 +23,9 @@ def encode_texts(tokenizer: "PreTrainedTokenizerBase", texts: Sequence[str]) -> 
 def encode_prompt(
     tokenizer: "PreTrainedTokenizerBase", text: str, *, is_encoder_decoder: bool = False
 ) -> list[int]:
-    """Tokenise a prompt: with the tokens that the tokenizer puts first, without those that it puts last.
+    """Tokenise a prompt with the tokens that the tokenizer puts first, but without those that it puts last.
 
-    An encoder gets both, as T5's end token, since the answer does not go on after the prompt.
+    An encoder gets both, such as T5's end token, since the answer does not continue the prompt.
     """
     frame = find_frame(tokenizer)
     ids = encode_texts(tokenizer, [text])[0]

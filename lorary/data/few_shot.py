@@ -52,7 +52,7 @@ class FewShotTemplate:
         return self.template.holds_special_tokens
 
     def render(self, task: Task, example: Example, tokenizer: "PreTrainedTokenizerBase | None" = None) -> str:
-        """Return the prompt after the examples; the definition stands before the first of them.
+        """Return the examples followed by the prompt; the definition comes before the first example.
 
         Raises:
             DataError: if the task has no training example with a question.
@@ -95,9 +95,9 @@ class FewShotTemplate:
             if not known:
                 raise DataError(
                     f"task {quote(task.name)} must have training examples with a question for few-shot "
-                    "prompts, found only texts: leave the shots out"
+                    "prompts, found only texts: leave out the shots"
                 )
-            # One more, in case the prompt's own example is among them.
+            # One more, because the prompt's own example may be among them.
             self._chosen[id(task)] = task, subsample(known, self.shots + 1, self.seed)
         found = [shot for shot in self._chosen[id(task)][1] if shot != example]
         return tuple(found[: self.shots])

@@ -1,4 +1,4 @@
-"""Tasks as Python users have them: read ones, data sets, rows, tables and places."""
+"""Tasks in the forms that Python users have: tasks, data sets, rows, tables and places."""
 
 from collections.abc import Mapping
 
@@ -11,7 +11,7 @@ table of pandas, a path, an ``hf:`` id, or one of these for each split."""
 
 
 def gather_tasks(tasks: Mapping[str, TaskLike]) -> dict[str, Task]:
-    """Read what is not a task yet, with the defaults of ``read_task``; each is named after its key.
+    """Read everything that is not a task yet, with the defaults of ``read_task``; keys are the names.
 
     Raises:
         DataError: if something cannot be read.

@@ -121,5 +121,5 @@ def _explain(text: str) -> Iterator[None]:
     except Exception as error:
         reason = f"{escape(str(error), keep='', longest=400)} ({type(error).__name__})"
         raise DataError(
-            f"data set {quote(text)} cannot be loaded: {reason}: check its id, and the network"
+            f"data set {quote(text)} cannot be loaded: {reason}: check its id and the network connection"
         ) from error

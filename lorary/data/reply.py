@@ -10,7 +10,7 @@ class Reply(NamedTuple):
     text: str
     """The answer as it is written there, for example with a space before it."""
     opening: str = ""
-    """Text that the template writes between prompt and answer, such as an empty thought."""
+    """Text that the template writes between prompt and answer, such as an empty reasoning block."""
     ending: str = ""
     """Text that the template writes after the answer."""
     is_rewritten: bool = False

@@ -138,5 +138,5 @@ class Task:
         return self.splits[name]
 
     def definition_of(self, example: Example) -> str:
-        """Return the definition of an example: its own, else the task's."""
+        """Return the definition of an example: its own, otherwise the task's."""
         return self.definition if example.definition is None else example.definition

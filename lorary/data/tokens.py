@@ -119,8 +119,9 @@ def tokenize_answers(
 ) -> list[TokenizedExample]:
     """Tokenise texts as answers to an example.
 
-    All have the same prompt, cut to fit the longest answer, so that their likelihoods are comparable. Text
-    that a chat template writes between prompt and answer, such as an empty thought, is part of the prompt.
+    All have the same prompt, truncated to fit the longest answer, so that their likelihoods are comparable.
+    Text that a chat template writes between prompt and answer, such as an empty reasoning block, is part of
+    the prompt.
 
     Args:
         tokenizer: the base model's.

@@ -19,7 +19,7 @@ from lorary.files import quote
 NUM_RESAMPLES = 2000
 # Bounds the memory of one block of resamples (32 MB of indices).
 MAX_DRAWS = 4_000_000
-# Preferred reference routes, in this order: all experts with equal weights, no expert at all.
+# Preferred reference routes, in this order: all experts with equal weights, no expert.
 REFERENCES = ("uniform", "base")
 
 
@@ -51,12 +51,12 @@ class Difference:
     num_worse: int
     """Number of tasks on which it has the worse average."""
     p_value: float | None = None
-    """Of no difference, two-sided, see ``two_sided_p``; None if a task has n = 1."""
+    """Two-sided p-value, see ``two_sided_p``; None if a task has n = 1."""
     adjusted_p: float | None = None
     """The same after Holm's correction for all comparisons that were made with it."""
     detectable: float | None = None
-    """The smallest difference that examples like these show with a probability of 80% (at 5%, one
-    comparison)."""
+    """The smallest difference that this number of examples shows with a probability of 80% (at 5%,
+    one comparison)."""
 
     @property
     def finding(self) -> Literal["better", "worse", "none"] | None:
@@ -162,7 +162,7 @@ def correct_differences(differences: Sequence[Difference]) -> list[Difference]:
 
 
 def choose_reference(result: Result, metric: str) -> str:
-    """Choose the reference route: the first of ``REFERENCES`` that was measured, else the first route.
+    """Choose the reference route: the first of ``REFERENCES`` in the result, otherwise the first route.
 
     Raises:
         ValueError: if the result has no such metric.

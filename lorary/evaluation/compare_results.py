@@ -10,7 +10,7 @@ from lorary.evaluation.measures import Metric
 from lorary.evaluation.result import Result
 from lorary.files import quote
 
-# Settings that are described by other settings, or differ without an effect.
+# Settings that other settings describe, or that have no effect.
 UNTOLD = {"data", "cut", "empty", "examples", "shared", "routes", "prompts", "experts"}
 
 
@@ -19,7 +19,7 @@ class PairedResults:
     """Two results on the examples that both have."""
 
     result: Result
-    """Both, with routes named ``route (name)``."""
+    """Both results, with routes named ``route (name)``."""
     pairs: tuple[tuple[str, str], ...]
     """The compared routes: the second result's, the first result's."""
     num_left_out: int
@@ -28,7 +28,7 @@ class PairedResults:
     """Setting -> its value in both results, for those that differ."""
 
     def differences(self, metric: str) -> list[Difference]:
-        """Compare each route of both, corrected for the number of routes.
+        """Compare each common route, corrected for the number of routes.
 
         Raises:
             ValueError: if no pair of routes has the metric.

@@ -1,7 +1,7 @@
 """Hashes of everything that an answer depends on, by which answers are stored.
 
-Hashes are of contents: of the weights of the experts that are used, and of a router's tensors. So names,
-folders and other experts of a library do not matter.
+Contents are hashed: the weights of the experts in use, and a router's tensors. Names, folders
+and other experts of a library have no influence.
 """
 
 import hashlib
@@ -21,7 +21,7 @@ from lorary.data.endings import list_endings
 from lorary.evaluation.items import Item, Prompt
 from lorary.evaluation.route_experts import RouteExperts
 
-# Raise it when the computation of an answer changes.
+# To be increased when the computation of an answer changes.
 VERSION = 1
 DIGITS = 32
 
@@ -87,7 +87,7 @@ class Identity:
 
     @cached_property
     def _base(self) -> list[Any]:
-        """What every answer depends on."""
+        """The inputs that every answer depends on."""
         base, general = self._model.base, self._model.stack.general
         shared = None
         if general is not None:
@@ -131,7 +131,7 @@ class Identity:
         return self._deciders[id(decider)][1]
 
     def _hash_router(self, router: Router) -> str | None:
-        # The router is kept, so that no other has its place in memory.
+        # The router is kept alive, so that no other router gets its id.
         if id(router) not in self._routers:
             self._routers[id(router)] = router, self._compute_router(router)
         return self._routers[id(router)][1]
@@ -184,7 +184,7 @@ def _add(digest: Any, value: Any) -> None:
 
 
 def _list_state(value: Any) -> Iterator[tuple[str, Any]]:
-    """List what an object is made of; of a module, without what PyTorch keeps for hooks."""
+    """List the contents of an object; of a module without PyTorch's records of hooks."""
     if isinstance(value, nn.Module):
         empty = vars(nn.Module())
         yield from value.named_buffers()

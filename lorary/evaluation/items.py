@@ -25,12 +25,12 @@ class Item:
     drawn: "Draw | None" = None
     """How a generated answer is sampled; None: the most probable tokens."""
     decided_by: Prompt | None = None
-    """The prompt from which a router that chooses per request chooses; None: that of ``tokens``. So several
+    """The prompt from which a request router chooses; None: that of ``tokens``. Thus several
     texts of one question have the same experts."""
 
     @property
     def request(self) -> Prompt:
-        """The prompt from which a router that chooses per request chooses."""
+        """The prompt from which a request router chooses."""
         return self.tokens.prompt_ids if self.decided_by is None else self.decided_by
 
     @property

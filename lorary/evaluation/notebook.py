@@ -1,4 +1,4 @@
-"""How a notebook shows a result."""
+"""The display of a result in a notebook."""
 
 from typing import TYPE_CHECKING
 

@@ -1,18 +1,18 @@
-"""The precision of an evaluation: what its header says, and in words."""
+"""The precision of an evaluation, as settings of its header and in words."""
 
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from lorary.files import escape
 
-if TYPE_CHECKING:  # pages of results are made without PyTorch
+if TYPE_CHECKING:  # pages of results are written without PyTorch
     from lorary.models import BaseModel
 
 EXACT = "float32"
 
 
 def describe_precision(base: "BaseModel") -> dict[str, Any]:
-    """Return the settings of a header that say in which precision a base model computes.
+    """Return the settings of a header that describe the precision of a base model.
 
     Returns:
         ``dtype``; ``quantization``, a name or None; ``device``.
@@ -25,17 +25,17 @@ def describe_precision(base: "BaseModel") -> dict[str, Any]:
 
 
 def say_precision(headers: tuple[Mapping[str, Any], ...]) -> str | None:
-    """Say in which precision results were measured; None if no header says it.
+    """Describe the precision of results; None if no header has it.
 
     Args:
-        headers: those of a ``Result``, which may come from anywhere.
+        headers: those of a ``Result``, which are untrusted.
     """
     found = dict.fromkeys(_list_precisions(headers))
     return f"measured in {' and '.join(found)}" if found else None
 
 
 def find_batch_note(headers: tuple[Mapping[str, Any], ...]) -> str | None:
-    """Return a note if answers depend on the batch, which they do in less than float32."""
+    """Return a note if answers may depend on the batch, in less than float32."""
     short = dict.fromkeys(
         dtype for settings in _list_settings(headers) if (dtype := settings.get("dtype")) not in (None, EXACT)
     )

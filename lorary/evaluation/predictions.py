@@ -1,4 +1,4 @@
-"""What each route answered to each item, in a file of one JSON line each."""
+"""The responses of each route to each item, in a file with one line of JSON each."""
 
 import json
 from collections import defaultdict
@@ -14,12 +14,12 @@ from lorary.files import write_whole
 
 @dataclass(frozen=True, kw_only=True)
 class Prediction:
-    """What a route answered to one item, and the values of its metrics."""
+    """The response of a route to one item, and the values of its metrics."""
 
     task: str
     """The task's name in the result."""
     part: str | None = None
-    """The task within a group; None if it is no group."""
+    """The task within a group; None if it is not a group."""
     id: str
     """The item's id in the result."""
     route: str
@@ -30,7 +30,7 @@ class Prediction:
     """The right answers."""
     responses: Sequence[Any]
     """Generated texts, or the log-likelihood of each given answer and, if known, whether greedy decoding
-    writes it."""
+    produces it."""
     values: Mapping[str, float]
     """Metric -> value."""
 
@@ -59,7 +59,7 @@ def share_experts(
         own: dict[str, float] = defaultdict(float)
         for prompt in prompts:
             places, weights = chosen[prompt]
-            # A choice by groups of layers has the weights of all experts for each group.
+            # A choice for groups of layers has the weights of all experts for each group.
             groups = [each for each in weights if isinstance(each, tuple)]
             alike = tuple(each for each in weights if isinstance(each, float))
             for group in groups or [alike]:

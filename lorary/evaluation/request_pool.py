@@ -93,7 +93,7 @@ class RequestPool:
 
         Args:
             route: the route's name.
-            scored: what the model says of each of ``scores``.
+            scored: the model's score of each of ``scores``.
             answers: the generated answer to each of ``answers``.
             metrics: the requested metrics; other metrics of a measure are left out.
 
@@ -114,7 +114,7 @@ class RequestPool:
     def predict(
         self, route: str, scored: Sequence[Scored], answers: Sequence[str], metrics: Sequence[str]
     ) -> Iterator[Prediction]:
-        """List what one route answered to each question; arguments as for ``grade``."""
+        """List the responses of one route to each question; arguments as for ``grade``."""
         for question in self.questions:
             responses = [self._find_response(place, scored, answers) for place in question.places]
             values = question.measure.grade(question.example, responses)
@@ -252,7 +252,7 @@ class _TaskBuilder:
         return Item(self.name, prompt, max_new_tokens, first_line)
 
     def _choose_answer_limit(self) -> int:
-        # At most about twice the longest target, which limits the time of a model that does not stop.
+        # At most about twice the longest target, to limit the time if a model does not stop.
         longest = max(len(tokens.target_ids) for tokens in self.chosen.tokens.examples)
         return min(self.config.max_new_tokens, max(SHORTEST_ANSWER, 1 << longest.bit_length()))
 

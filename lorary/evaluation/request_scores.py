@@ -11,4 +11,4 @@ class RequestScores:
     scores: Mapping[str, float]
     """Expert -> its score, the best first."""
     margin: float
-    """The best score of a request less its fourth best one, or less the last one of fewer experts."""
+    """The best score of a request minus its fourth best, or minus the last of fewer experts."""

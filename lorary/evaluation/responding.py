@@ -1,4 +1,4 @@
-"""Answering the requests of an evaluation under a route; what is stored already is not computed again."""
+"""Answering the requests of an evaluation with a route; stored answers are not computed again."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -22,11 +22,11 @@ Compute = Callable[[RouteExperts, Sequence[Item], Callable[[Sequence[int], Seque
 
 
 def _tell_nobody(items: Sequence[Item]) -> None:
-    """Tell nobody."""
+    """Ignore all answers."""
 
 
 def _report_nothing(amount: int) -> None:
-    """Report nothing."""
+    """Ignore all progress."""
 
 
 class Responder:
@@ -35,7 +35,7 @@ class Responder:
     Args:
         model: the model; it is not changed.
         config: sizes of passes and batches.
-        store: answers that were computed before, and where new ones are kept; None to keep none.
+        store: earlier answers, to which new ones are added; None for no store.
     """
 
     def __init__(self, model: RoutedModel, config: EvalConfig, store: ResponseStore | None = None):
@@ -43,7 +43,7 @@ class Responder:
         self.on_items: Callable[[Sequence[Item]], None] = _tell_nobody
         """Called with the items that were answered, after each batch; equal items run once and count once."""
         self.chosen: dict[str, dict[Prompt, KnownExperts]] = {}
-        """Route -> prompt -> the experts that its router chose for it, of routers that choose per request."""
+        """Route -> prompt -> the experts that its router chose for it, of request routers."""
         self._config = config
         self._store = store
         self.identity = Identity(model)
@@ -110,7 +110,7 @@ class Responder:
         return None if self._store is None else self.identity.name_answer(experts, item)
 
     def _prepare(self, route: Route, items: Sequence[Item]) -> RouteExperts:
-        """Find the experts of a route; a router that chooses per request chooses once for each prompt."""
+        """Find the experts of a route; a request router chooses once for each prompt."""
         router = route.build_router(self.model)
         if router is None or router.decider is None:
             return route.prepare_known(self.model, router)

@@ -1,4 +1,4 @@
-"""Answers that were computed before, in a file that a killed run leaves usable."""
+"""Stored answers, in a file that remains usable after a killed run."""
 
 import errno
 import fcntl
@@ -28,22 +28,22 @@ Response = Scored | str | KnownExperts
 class ResponseStore:
     """Answers by the hash of everything that they depend on.
 
-    Each batch is appended in one write and brought to the disk, so a kill loses at most one batch. A line
-    that a kill has cut off is dropped at the next start.
+    Each batch is appended in one write and flushed to disk, so a kill loses at most one batch. A line
+    that a kill has truncated is dropped at the next start.
 
     Args:
-        path: the file; it is made if it is missing.
-        reuse: whether answers that it has are used; otherwise it begins empty.
+        path: the file; it is created if it is missing.
+        reuse: whether its answers are used; otherwise it starts empty.
 
     Raises:
-        FormatError: if the file is damaged, or something else.
+        FormatError: if the file is damaged, or not such a file.
         LoraryError: if another process is using it.
     """
 
     def __init__(self, path: Path, *, reuse: bool = True):
         self.path = path
         self.num_found = 0
-        """Number of answers that were found in it."""
+        """Number of answers found in it."""
         path.parent.mkdir(parents=True, exist_ok=True)
         flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
         self._file = os.fdopen(os.open(path, flags, 0o644), "r+b")
@@ -65,7 +65,7 @@ class ResponseStore:
         self._file.close()
 
     def find(self, name: str | None) -> Response | None:
-        """Return what is stored under a name; None if nothing is."""
+        """Return the answer stored under a name; None if there is none."""
         found = None if name is None else self._known.get(name)
         self.num_found += found is not None
         return found
@@ -107,8 +107,8 @@ class ResponseStore:
                     found[str(row["name"])] = _read_response(row)
             except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
                 raise FormatError(
-                    f"{quote(str(self.path))}, line {number} is no stored answer ({error}): delete the file, "
-                    "or choose another --out"
+                    f"{quote(str(self.path))}, line {number} is not a stored answer ({error}): delete the "
+                    "file, or choose another --out"
                 ) from error
         self._file.seek(len(whole))
         self._file.truncate()

@@ -1,4 +1,4 @@
-"""The JSON file of a result: writing it, and reading it with all checks, since it may come from anywhere."""
+"""The JSON file of a result: writing it, and reading it with all checks, since it is untrusted."""
 
 import os
 from collections.abc import Mapping, Sequence

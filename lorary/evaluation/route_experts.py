@@ -27,20 +27,20 @@ KnownExperts = tuple[tuple[int, ...], Shares]
 
 @dataclass(frozen=True, kw_only=True)
 class RouteExperts:
-    """The experts of a route: known beforehand by task or by prompt, or else chosen by a router."""
+    """The experts of a route: known in advance by task or by prompt, or chosen by a router."""
 
     stack: ExpertStack
     """The experts on the model."""
     router: Chooser | None = None
-    """Chooses while the model runs, if experts are not known beforehand; None for the base model alone."""
+    """Chooses while the model runs, if experts are not known in advance; None for the base model alone."""
     by_task: Mapping[str, KnownExperts] | None = None
     """Task -> its experts, for a route with an expert for each task."""
     by_prompt: Mapping[Prompt, KnownExperts] | None = None
-    """Prompt -> its experts, for a router that chooses per request."""
+    """Prompt -> its experts, for a request router."""
     combine: str = "outputs"
     """How the known experts are combined, see ``mix``."""
     decider: RequestDecider | None = None
-    """What decided for each prompt."""
+    """The decider that chose for each prompt."""
 
     def find(self, item: Item) -> KnownExperts | None:
         """Return the experts known for a request; None if a router chooses."""
@@ -66,7 +66,7 @@ class RouteExperts:
         """
         numbers: dict[tuple[str, KnownExperts | None], int] = {}
         requests = [numbers.setdefault((item.task, self.find(item)), len(numbers)) for item in items]
-        # All items of a request have the same experts, so any of them will do.
+        # All items of a request have the same experts, so the first is used.
         item_of = dict(zip(requests, items, strict=True))
         return self.choose_for([item_of[number] for number in range(len(numbers))]), requests
 
@@ -91,13 +91,13 @@ def decide_prompts(
     tokens_per_pass: int,
     row_length: int,
 ) -> RouteExperts:
-    """Let a router that chooses per request choose once for each prompt; text after the prompt is not used.
+    """Let a request router choose once for each prompt, without the text after it.
 
-    The base model reads the prompts without experts, so prompts of all tasks may share equal beginnings.
+    The base model reads the prompts without experts, so prompts of all tasks may share shared prefixes.
 
     Args:
         model: the model.
-        router: a router that chooses per request.
+        router: a request router.
         prompts: token ids, at least one each; a prompt may occur several times.
         layout: an exact layout on the model, see ``find_layout``.
         tokens_per_pass: maximum number of tokens in one forward pass.

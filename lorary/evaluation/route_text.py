@@ -1,4 +1,4 @@
-"""What the routes of a comparison are, in words."""
+"""Descriptions of the routes of a comparison."""
 
 from collections.abc import Iterable
 
@@ -6,15 +6,15 @@ from lorary.routing import DEFAULT_ROUTER, ROUTERS
 
 MEANINGS = {
     "base": "the base model alone",
-    "random": "an expert of random numbers, as large as the others: what any change of the weights does",
+    "random": "an expert with random weights of the same norm: the effect of any change of that size",
     "uniform": "all experts with equal weights",
     "multi-task": "one expert trained on the examples of all tasks",
-    "oracle": "each task's own expert, which only somebody who knows the task can choose",
+    "oracle": "each task's own expert, which can be chosen only if the task is known",
 }
 
 
 def describe_routes(routes: Iterable[str]) -> str:
-    """Explain the routes that are no routers, and name the default router; ``""`` for other routes alone."""
+    """Explain the routes that are not routers, and name the default router; ``""`` for none of these."""
     found = list(routes)
     parts = [f"{name}: {meaning}" for name, meaning in MEANINGS.items() if name in found]
     if DEFAULT_ROUTER in found:

@@ -1,4 +1,4 @@
-"""Routes: the ways of answering that an evaluation compares."""
+"""Routes: the choices of experts that an evaluation compares."""
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ EXPERT_PREFIX = "expert:"
 
 @dataclass(frozen=True, kw_only=True)
 class Route:
-    """One way of answering: the base model alone, a router, or a named expert for each task."""
+    """One choice of experts: the base model alone, a router, or a named expert for each task."""
 
     name: str
     """Its name in tables."""
@@ -30,7 +30,7 @@ class Route:
     combine: str = "outputs"
     """How several experts are combined, see ``mix``."""
     expert_of: Mapping[str, str] | None = None
-    """Task -> the expert that answers it, instead of a router."""
+    """Task -> the expert for it, instead of a router."""
 
     def prepare(
         self,
@@ -41,7 +41,7 @@ class Route:
         tokens_per_pass: int,
         row_length: int,
     ) -> RouteExperts:
-        """Build the route's router on a model; a router that chooses per request chooses for all prompts.
+        """Build the route's router on a model; a request router chooses for all prompts.
 
         Args:
             model: the model; it is not changed.
@@ -73,7 +73,7 @@ class Route:
         return model.router(self.router, combine=self.combine, **options)
 
     def prepare_known(self, model: RoutedModel, router: Router | None) -> RouteExperts:
-        """Return the route's experts if nothing is chosen from prompts.
+        """Return the route's experts if no choice depends on prompts.
 
         Args:
             model: the model.
@@ -98,8 +98,8 @@ def make_routes(
     """Make routes from names, as used on the command line.
 
     Args:
-        names: ``"base"``, ``"oracle"`` (each task's own expert), ``"tasks"`` (the model's skills, mixed for
-            each task; for others the mean of all), a router's name, a control's name (``"random"``,
+        names: ``"base"``, ``"oracle"`` (each task's own expert), ``"tasks"`` (the model's skills, mixed
+            for each task; for other tasks their mean), a router's name, a control's name (``"random"``,
             ``"multi-task"``), or ``"expert:NAME"``.
         model: the model that they will run on.
         experts_of_tasks: task -> its own expert, for all tasks; used by the oracle.

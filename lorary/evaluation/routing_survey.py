@@ -20,18 +20,18 @@ from lorary.routing.doubt import RIVAL
 
 @dataclass(frozen=True)
 class RoutingSurvey:
-    """The routing of some examples of each task; the base model, or a general expert that the
-    router falls back on, has the rest of the shares."""
+    """The routing of some examples of each task. The remaining share is that of the base model,
+    or of a general expert that the router falls back on."""
 
     usage_by_task: Mapping[str, Mapping[str, float]]
     """Task -> expert -> share: the mean over tokens and modules of an example, then over examples."""
     usage_by_layer: Mapping[str, Mapping[str, float]]
     """Decoder layer -> expert -> share: the mean over its modules and the examples of all tasks. Empty for a
-    router that chooses once per request, since all layers have the same shares then."""
+    request router, since all layers have the same shares then."""
     entropy_by_layer: Mapping[str, float]
     """Decoder layer -> mean entropy of a token's shares, in nats; empty as above."""
     scores_by_task: Mapping[str, RequestScores]
-    """Task -> the scores of a router that chooses once per request; empty for other routers."""
+    """Task -> the scores of a request router; empty for other routers."""
 
 
 def survey_routing(

@@ -59,13 +59,13 @@ def _package_versions() -> dict[str, str]:
 
 
 def _describe_hardware() -> dict[str, Any]:
-    import torch  # here, so that results can be read without it
+    import torch  # imported here, so that results can be read without it
 
     has_affinity = hasattr(os, "sched_getaffinity")
     hardware: dict[str, Any] = {
         "platform": platform.platform(),
         "processor": _processor_name(),
-        # The CPUs that this process may use, not all of the machine.
+        # The CPUs that this process may use, not all CPUs of the machine.
         "cpu_count": len(os.sched_getaffinity(0)) if has_affinity else os.cpu_count(),
         "torch_threads": torch.get_num_threads(),
     }

@@ -56,9 +56,9 @@ def evaluate(
         routes: the routes, see ``make_routes``.
         template: turns examples into prompts.
         config: the configuration; None for the defaults.
-        store: answers that were computed before, and where new ones are kept; None to keep none.
+        store: earlier answers, to which new ones are added; None for no store.
         on_progress: called after each forward pass or batch of answers.
-        on_prediction: called with what each route answered to each example.
+        on_prediction: called with each route's response to each example.
 
     Returns:
         One value per task, route, metric and example; ``loss`` is the mean over an example's target tokens.
@@ -151,10 +151,10 @@ def _check_request(tasks: Mapping[str, Task], routes: Sequence[Route]) -> None:
 
 
 def check_routes_differ(names: Sequence[str]) -> None:
-    """Check that there are routes, and that each has a name of its own.
+    """Check that there are routes, and that each has its own name.
 
     Raises:
-        ValueError: if there is none, or with a name that two have.
+        ValueError: if there is none, or two have the same name.
     """
     if not names:
         raise ValueError("an evaluation needs a route, found none")

@@ -20,7 +20,7 @@ Report = Callable[[int], None]
 
 
 class Scored(NamedTuple):
-    """What a model says of a given answer."""
+    """The model's score of a given answer."""
 
     loss: float
     """Sum of the negative log-likelihoods of its tokens, in nats."""
@@ -52,7 +52,7 @@ def score_targets(
     Args:
         experts: the experts of each item.
         items: prompts with answers.
-        layout: an exact layout on the model. If it shares beginnings, only texts of one task with the same
+        layout: an exact layout on the model. If it shares prefixes, only texts of one task with the same
             experts share them, because hidden states depend on the experts.
         tokens_per_pass: maximum number of tokens in one forward pass.
         row_length: length of packed rows.
@@ -123,7 +123,7 @@ def generate_answers(
 
 
 def _answer_batch(model: RoutedModel, experts: RouteExperts, items: Sequence[Item]) -> list[str]:
-    """Answer items that share their stops and the way to draw."""
+    """Answer items with the same stops and the same sampling."""
     prompts = [item.tokens.prompt_ids for item in items]
     stops, drawn = items[0].stops, items[0].drawn
     sampling: dict[str, Any] = {}
@@ -150,13 +150,13 @@ def _answer_batch(model: RoutedModel, experts: RouteExperts, items: Sequence[Ite
 
 
 def _choose_seed(items: Sequence[Item]) -> int:
-    """Choose the seed of a batch's draws by its content, so that equal batches have equal answers."""
+    """Choose the seed of a batch's sampling by its content, so that equal batches have equal answers."""
     content = repr([(item.tokens.prompt_ids, item.drawn) for item in items]).encode()
     return int.from_bytes(hashlib.sha256(content).digest()[:6], "little")
 
 
 def _batch_generation(items: Sequence[Item], batch_size: int) -> Iterable[list[int]]:
-    """Return batches of items with similar prompt lengths, the same stops and the same way to draw."""
+    """Return batches of items with similar prompt lengths, the same stops and the same sampling."""
     groups: dict[Any, list[int]] = {}
     for index, item in enumerate(items):
         drawn = None if item.drawn is None else (item.drawn.temperature, item.drawn.top_p)

@@ -1,4 +1,4 @@
-"""Whether a difference is one: p-values, their correction for several comparisons, and what a size detects.
+"""Significance of differences: p-values, their correction for several comparisons, detectable differences.
 
 Letters: T tasks, n examples of a task, C comparisons.
 """
@@ -6,8 +6,8 @@ Letters: T tasks, n examples of a task, C comparisons.
 from collections.abc import Sequence
 from math import sqrt
 
-# Standard errors between no difference and one that is found with a probability of 80% by a two-sided test at
-# 5%: the quantiles 97.5% and 80% of the normal distribution.
+# Standard errors from zero to a difference that is found with a probability of 80% by a two-sided test
+# at 5%: the quantiles 97.5% and 80% of the normal distribution.
 DETECTABLE_ERRORS = 1.959964 + 0.841621
 LEVEL = 0.05
 
@@ -22,8 +22,8 @@ def two_sided_p(mean: float, errors: Sequence[float | None], counts: Sequence[in
 
     Returns:
         The probability of a mean at least as far from zero if there is no difference; None if an error is
-        unknown. If all examples have the same difference, it is that of the sign test, since a spread of zero
-        in a few examples is no proof that there is none.
+        unknown. If all examples have the same difference, it is that of the sign test, since a spread of
+        zero in a few examples does not prove that there is none.
 
     Source: degrees of freedom of Welch and Satterthwaite (1946).
     """
@@ -43,8 +43,8 @@ def two_sided_p(mean: float, errors: Sequence[float | None], counts: Sequence[in
 def adjust_by_holm(p_values: Sequence[float | None]) -> list[float | None]:
     """Correct the p-values of C comparisons by Holm's method; unknown ones stay unknown and do not count.
 
-    A comparison is below a level after the correction only if the chance that any of all C comparisons
-    without a difference is below it, is at most that level.
+    After the correction, the probability that any of the C comparisons without a
+    difference is below a level is at most that level.
 
     Source: Holm (1979).
     """

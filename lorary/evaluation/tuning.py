@@ -1,4 +1,4 @@
-"""Tuning the calibrated router on a user's examples: chosen on half of them, and checked on the others.
+"""Tuning the calibrated router on a user's examples: chosen on half of them, checked on the others.
 
 N examples, E experts.
 """
@@ -27,7 +27,7 @@ from lorary.passes import find_layout
 from lorary.routing import CalibratedConfig
 from lorary.routing.calibrated_router import CalibratedRouter
 
-# Tried one option after the other, each with the best values of those before.
+# Tried one option after the other, each with the best values of the earlier options.
 TRIED: Mapping[str, Sequence[Any]] = {
     "fallback": ("general", "all", "base"),
     "margin": (None, 0.25, 0.5, 1.0),

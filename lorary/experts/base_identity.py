@@ -26,8 +26,8 @@ class BaseIdentity(NamedTuple):
 def read_identity(name: str, fingerprint: str | None, revision: str | None) -> BaseIdentity:
     """Return the identity of the base model in an expert's card.
 
-    The default branch is no revision, because its commit changes. A commit in the path of a download
-    (``…/snapshots/<commit>``) is no revision either: other commits may have the same weights.
+    The default branch is not a revision, because its commit changes. A commit in the path of a download
+    (``…/snapshots/<commit>``) is not a revision either: other commits may have the same weights.
 
     Args:
         name: hub id or path.

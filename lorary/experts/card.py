@@ -52,7 +52,7 @@ class ExpertCard:
     scores: Mapping[str, float] = field(default_factory=dict)
     """Name of a measure -> measured value."""
     on_top_of: str | None = None
-    """Hash of the weights of the general expert that it stands on, which is added to it wherever it is used;
+    """Hash of the weights of the general expert that it builds on, which is added to it wherever it is used;
     None for an expert that is complete by itself."""
     fan_in_fan_out: bool = False
     """Whether the base layers are GPT-2's Conv1D; only PEFT uses it."""

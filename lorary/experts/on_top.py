@@ -1,4 +1,4 @@
-"""Experts that stand on a general expert: its identity, finding it, and the sum of both.
+"""Experts that build on a general expert: its identity, finding it, and the sum of both.
 
 R rank, I layer input, O layer output.
 """
@@ -22,20 +22,20 @@ from lorary.lowrank import weighted_sum
 
 @dataclass(frozen=True)
 class General:
-    """The general expert of a model, and the experts that stand on it."""
+    """The general expert of a model, and the experts that build on it."""
 
     name: str
     """Its name among the model's experts."""
     weights: str
     """The hash of its weights, which the cards of the others have as ``on_top_of``."""
     standing: frozenset[str]
-    """Names of the experts that stand on it."""
+    """Names of the experts that build on it."""
 
 
 def hash_weights(expert: Expert) -> str:
     """Return the SHA-256 of an expert's weights file: the stored one, or that which a library would write.
 
-    Cards of experts that stand on this one have it as ``on_top_of``.
+    Cards of experts that build on this one have it as ``on_top_of``.
     """
     if isinstance(expert.factors, StoredFactors) and expert.factors.sha256 is not None:
         return expert.factors.sha256
@@ -43,31 +43,31 @@ def hash_weights(expert: Expert) -> str:
 
 
 def check_general(expert: Expert) -> None:
-    """Refuse an expert that no other can stand on.
+    """Refuse an expert that no other can build on.
 
     Raises:
-        IncompatibleExpert: if it has more than low-rank factors, or stands on another itself.
+        IncompatibleExpert: if it has more than low-rank factors, or builds on another itself.
     """
     require_low_rank([expert], "a general expert")
     if expert.card.on_top_of is not None:
         raise IncompatibleExpert(
-            f"a general expert must be complete by itself, but {expert.name!r} stands on another "
+            f"a general expert must be complete by itself, but {expert.name!r} builds on another "
             f"({shorten_hash(expert.card.on_top_of)}): use that one, or the sum of both "
             "(lorary.add_general)"
         )
 
 
 def find_standing(experts: Mapping[str, Expert]) -> General | None:
-    """Find the general expert that some experts stand on, among all of them.
+    """Find the general expert that some experts build on, among all of them.
 
     Args:
         experts: name -> expert, also the general expert itself.
 
     Returns:
-        It, and the names of those that stand on it; None if none stands on any.
+        It, and the names of those that build on it; None if none builds on any.
 
     Raises:
-        IncompatibleExpert: if the general expert is not among them, or experts stand on different ones.
+        IncompatibleExpert: if the general expert is not among them, or experts build on different ones.
     """
     groups = {weights: names for weights, names in group_by_general(experts).items() if weights is not None}
     if not groups:
@@ -75,8 +75,8 @@ def find_standing(experts: Mapping[str, Expert]) -> General | None:
     if len(groups) > 1:
         first = [names[0] for names in groups.values()]
         raise IncompatibleExpert(
-            f"experts of one model must stand on one general expert, found {len(groups)}: {first[0]!r} and "
-            f"{first[1]!r} stand on different ones: use those of one of them"
+            f"experts of one model must build on one general expert, found {len(groups)}: {first[0]!r} and "
+            f"{first[1]!r} build on different ones: use those of one of them"
         )
     ((weights, names),) = groups.items()
     found = find_by_weights(experts, weights)
@@ -87,7 +87,7 @@ def find_standing(experts: Mapping[str, Expert]) -> General | None:
 
 
 def group_by_general(experts: Mapping[str, Expert]) -> dict[str | None, list[str]]:
-    """Group experts by the hash of the general expert that they stand on; None for experts on none."""
+    """Group experts by the hash of the general expert that they build on; None for experts on none."""
     groups: dict[str | None, list[str]] = {}
     for name, expert in experts.items():
         groups.setdefault(expert.card.on_top_of, []).append(name)
@@ -95,7 +95,7 @@ def group_by_general(experts: Mapping[str, Expert]) -> dict[str | None, list[str
 
 
 def agree_on_general(experts: Mapping[str, Expert]) -> str | None:
-    """Return the hash of the general expert that all of some experts stand on; None if all stand on none.
+    """Return the hash of the general expert that all of some experts build on; None if all build on none.
 
     Raises:
         IncompatibleExpert: if two of them differ.
@@ -104,8 +104,8 @@ def agree_on_general(experts: Mapping[str, Expert]) -> str | None:
     if others:
         other, (name, *_) = others[0]
         raise IncompatibleExpert(
-            "experts that are combined must stand on the same general expert, or all on none, but "
-            f"{members[0]!r} stands on {_name_weights(weights)} and {name!r} on {_name_weights(other)}: "
+            "experts that are combined must build on the same general expert, or all on none, but "
+            f"{members[0]!r} builds on {_name_weights(weights)} and {name!r} on {_name_weights(other)}: "
             "choose experts of one kind, or the sums of experts with theirs (lorary.add_general)"
         )
     return weights
@@ -127,7 +127,7 @@ def _forget_general(expert: Expert) -> Expert:
 
 
 def join_general(experts: Mapping[str, Expert], general: Expert | None) -> dict[str, Expert]:
-    """Return experts with the general expert that they stand on, under a free name, after all of them."""
+    """Return experts with the general expert that they build on, under a free name, after all of them."""
     if general is None:
         return dict(experts)
     name = general.name
@@ -137,14 +137,14 @@ def join_general(experts: Mapping[str, Expert], general: Expert | None) -> dict[
 
 
 def as_general(expert: Expert, experts: Mapping[str, Expert]) -> Expert:
-    """Return an expert with the role ``"general"``, on which others may stand, or that routers fall back on.
+    """Return an expert with the role ``"general"``, for others to build on, or for routers to fall back on.
 
     Args:
-        expert: the expert, such as a merge of all; if it stands on another, the sum of both is returned.
-        experts: a library or mapping that has the one it stands on.
+        expert: the expert, such as a merge of all; if it builds on another, the sum of both is returned.
+        experts: a library or mapping that has the one it builds on.
 
     Raises:
-        IncompatibleExpert: if no expert can stand on it, or ``experts`` lacks the one that it stands on.
+        IncompatibleExpert: if no expert can build on it, or ``experts`` lacks the one that it builds on.
     """
     whole = add_general(expert, experts)
     check_general(whole)
@@ -152,7 +152,7 @@ def as_general(expert: Expert, experts: Mapping[str, Expert]) -> Expert:
 
 
 def find_by_weights(experts: Mapping[str, Expert], weights: str) -> str | None:
-    """Find the expert whose weights have a hash; those that stand on others are no candidates."""
+    """Find the expert whose weights have a hash; those that build on others are not candidates."""
     names = [name for name, expert in experts.items() if expert.card.on_top_of is None]
     # Hashing weights that are not in a file takes long, so likely ones are tried first.
     names.sort(key=lambda name: experts[name].card.role != GENERAL)
@@ -173,22 +173,22 @@ def say_general_missing(expert: Expert, names: Iterable[str], where: str) -> str
     note = expert.card.provenance.get("general")
     named = f", named {quote(note)} then" if isinstance(note, str) else ""
     return (
-        f"expert {expert.name!r}{more} stands on a general expert (weights {shorten_hash(weights)}{named}) "
+        f"expert {expert.name!r}{more} builds on a general expert (weights {shorten_hash(weights)}{named}) "
         f"that {where} lacks: add it with `lorary library add`, or pass it as general=..."
     )
 
 
 def add_general(expert: Expert, general: Expert | Mapping[str, Expert]) -> Expert:
-    """Return the exact sum of an expert and the general expert that it stands on: one that is complete.
+    """Return the exact sum of an expert and the general expert that it builds on: one that is complete.
 
     Ranks add up: factors are put side by side. PEFT and other programs load the sum alone.
 
     Args:
-        expert: an expert; one that stands on none is returned as it is.
+        expert: an expert; one that builds on none is returned as it is.
         general: the general expert, or a mapping or library that has it under any name.
 
     Raises:
-        IncompatibleExpert: if it is another expert than the one that ``expert`` stands on, the mapping lacks
+        IncompatibleExpert: if it is another expert than the one that ``expert`` builds on, the mapping lacks
             it, or ``expert`` has more than low-rank factors.
     """
     wanted = expert.card.on_top_of
@@ -201,7 +201,7 @@ def add_general(expert: Expert, general: Expert | Mapping[str, Expert]) -> Exper
         general = general[found].rename(found)
     if hash_weights(general) != wanted:
         raise IncompatibleExpert(
-            f"expert {expert.name!r} stands on a general expert of other weights ({shorten_hash(wanted)}) "
+            f"expert {expert.name!r} builds on a general expert of other weights ({shorten_hash(wanted)}) "
             f"than {general.name!r}: pass the one that it was trained on top of"
         )
     require_low_rank([expert], "adding a general expert")

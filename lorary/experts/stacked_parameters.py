@@ -144,7 +144,7 @@ def count_entries(a: Tensor, b: Tensor, rank: int, target: StackedTarget, path: 
     """Return N, from the shapes of PEFT's tensors ``a [S, I]`` and ``b [O, S]``.
 
     Raises:
-        FormatError: if they are no stack of this rank, or have too many sub-layers.
+        FormatError: if they are not a stack of this rank, or have too many sub-layers.
     """
     where = target.path
     if a.ndim != 2 or b.ndim != 2 or a.shape[0] != b.shape[1] or a.shape[0] % rank or not a.shape[0]:

@@ -2,7 +2,7 @@
 
 Sub-layers of a mixture of experts see only some tokens, so they are not measured.
 
-They also have what is needed to measure a reaction: a whitening matrix and an offset in rank space.
+They also contain a whitening matrix and an offset in rank space, which are needed to measure a reaction.
 
 E experts that a router may choose, R rank, I layer input.
 """
@@ -61,7 +61,7 @@ def _identify_inputs(requests: GenericRequests) -> dict[str, Any]:
 
 
 def _identify_general(stack: ExpertStack) -> dict[str, Any]:
-    """Identify the general expert that is on while requests are read; facts' keys have it anyway."""
+    """Identify the general expert that is active while requests are read; facts' keys have it anyway."""
     return {} if stack.general is None else {"general": stack.general.weights}
 
 
@@ -140,7 +140,7 @@ class _Steps:
     """Progress of reading requests and measuring layers, as steps of one work: half of them each.
 
     Args:
-        report: called with the numbers of steps done and of all; None tells nobody.
+        report: called with the number of steps done and of all steps; None for no reports.
         num_groups: number of groups of layers.
     """
 
@@ -148,13 +148,13 @@ class _Steps:
         self._report, self._num_groups, self._total = report, num_groups, num_groups
 
     def read(self, done: int, total: int) -> None:
-        """Tell that passes were read."""
+        """Report that passes were read."""
         self._total = 2 * self._num_groups
         if self._report is not None:
             self._report(self._num_groups * done // total, self._total)
 
     def measure(self, done: int) -> None:
-        """Tell that groups of layers were measured."""
+        """Report that groups of layers were measured."""
         if self._report is not None:
             self._report(self._total - self._num_groups + done, self._total)
 

@@ -35,7 +35,7 @@ def embed_prompts(
         stack: the experts on the model; they are switched off during these passes.
         sequences: name -> token ids of prompts, of at least one token each.
         tokens_per_pass: maximum number of tokens per forward pass; a longer prompt runs alone.
-        without_general: whether a general expert that experts stand on is off too.
+        without_general: whether a general expert that experts build on is off too.
 
     Returns:
         Name -> the mean input of the output layer (or output of the encoder, if there is one) over each

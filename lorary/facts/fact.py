@@ -1,4 +1,4 @@
-"""The contract of facts: what a fact is called, what it is computed from, how, and how it is stored.
+"""The contract of facts: a fact's name, its inputs, its computation, and its storage.
 
 A fact of one expert is stored as an *artifact*: a few named tensors, quick to write and to read. ``lay_out``
 turns the artifacts of many experts into the stacked tensors that routers are built from.
@@ -45,7 +45,7 @@ class Source(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class Context:
-    """What facts are computed from."""
+    """The inputs of facts."""
 
     base: BaseModel
     """The base model."""
@@ -107,7 +107,7 @@ class Fact:
     width: Callable[[ExpertLinear], int] = _read_width
     """Number of values of a row of a layer; by default I. Rows of that many are given to `provide`."""
     work: str | None = None
-    """What is told while it is computed, with ``{experts}`` for their number; None if it is quick."""
+    """The message while it is computed, with ``{experts}`` for their number; None if it is quick."""
     unpack: Callable[[Context, Sequence[str], Sequence[Artifact]], Laid] | None = None
     """Stacks the artifacts of the named experts. By default they are taken as vectors of each layer, or as
     one tensor per expert for a fact of the output layer."""
@@ -138,7 +138,7 @@ class Fact:
         if self.source is Source.EXPERTS:
             return dict(self.identify(context))
         general = context.stack.general
-        # Under experts that stand on a general one, layers read other inputs.
+        # With experts that build on a general one, layers read other inputs.
         read = {} if general is None else {"general": general.weights}
         return {**self.identify(context), "base": context.base.fingerprint, **read}
 

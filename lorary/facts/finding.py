@@ -21,7 +21,7 @@ def find_artifacts(fact: Fact, context: Context, names: Sequence[str]) -> dict[s
 
     Args:
         fact: the fact.
-        context: what it is computed from.
+        context: its inputs.
         names: experts on the model.
 
     Returns:
@@ -54,7 +54,7 @@ def find_artifacts(fact: Fact, context: Context, names: Sequence[str]) -> dict[s
 
 
 def _tell_work(fact: Fact, context: Context, count: int) -> Context:
-    """Tell that some experts' artifacts are computed now, and return the context that tells the steps."""
+    """Report that some experts' artifacts are computed now, and return the context that reports the steps."""
     if fact.work is None or context.on_work is None:
         return context
     report = partial(context.on_work, fact.work.format(experts=say_count(count, "expert")))

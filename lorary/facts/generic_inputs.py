@@ -1,4 +1,4 @@
-"""Inputs of layers on sampled tokens of generic requests: all that calibrations need of the base model.
+"""Inputs of layers on sampled tokens of generic requests, from which calibrations are computed.
 
 They do not depend on experts. So the base model reads the requests once, whatever the number of experts, and
 the inputs are kept in the cache folder for experts that come later.

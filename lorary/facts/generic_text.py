@@ -35,7 +35,7 @@ SEED = 0
 # Versions of how texts are written and how they are cut; parts of the keys of stored artifacts.
 ALGORITHM = "generic-text-1"
 CUTTING = "generic-requests-1"
-# How texts are written by default, as files of shipped texts say it.
+# The default settings for writing texts, in the form of shipped files.
 SETTINGS = f"{ALGORITHM} num_texts={NUM_TEXTS} length={LENGTH} seed={SEED}"
 
 
@@ -137,7 +137,7 @@ def write_texts(
 ) -> Tensor:
     """Let the base model generate texts after an opening token, sampled at temperature 1.
 
-    Generation goes on after an end-of-text token, so that all texts have the same length. PyTorch's global
+    Generation continues after an end-of-text token, so that all texts have the same length. PyTorch's global
     random state is restored afterwards.
 
     Args:

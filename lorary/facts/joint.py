@@ -39,7 +39,7 @@ class Joint(Protocol):
         ...
 
     def append(self, context: Context, artifact: Artifact, name: str) -> Artifact:
-        """Return the artifact with one more expert, which ``context.experts`` has; all else stays as it was.
+        """Return the artifact with one more expert, which ``context.experts`` has; the rest is unchanged.
 
         Raises:
             ValueError: if that is not possible; the message has the reason.
@@ -120,7 +120,7 @@ class JointFacts:
                     joint.check_append(artifact, name)
 
     def remove(self, name: str) -> None:
-        """Leave an expert out of all artifacts; one that cannot do without it is forgotten."""
+        """Remove an expert from all artifacts; an artifact that is invalid without it is dropped."""
         for held in (self._given, self._loaded):
             for key, (joint, artifact) in list(held.items()):
                 if name not in joint.list_experts(artifact):

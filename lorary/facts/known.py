@@ -60,9 +60,10 @@ class Facts:
         self._experts = experts
         self._contents = _identify(experts, self.names)
         self.named: dict[str, Expert] = {}
-        """Experts that are no controls, but that routers cannot choose because of their kinds."""
+        """Experts that are not controls, but that routers cannot choose because of their kinds."""
         self.general: Expert | None = None
-        """The general expert: always on for experts that stand on it, else what routers may fall back on."""
+        """The model's general expert: always active for experts that build on it; otherwise a fallback
+        for routers."""
         self._added: dict[str, Expert] = {}
         self._computed: Computed = {}
         # fact -> expert -> artifact
@@ -150,7 +151,7 @@ class Facts:
                 continue
             known = self._given.get(name, {})
             taken[name] = {**known, **take_rows(FACTS[name], self.stack, rows, names, self.names, known)}
-        # Only after all are checked, so that an invalid one leaves the others as they were.
+        # Only after all are checked, so that an invalid fact leaves the others unchanged.
         self._given.update(taken)
         for name, artifact in joint.items():
             self._joint.give(FACTS[name], artifact)

@@ -92,7 +92,9 @@ class StoredRouters:
         try:
             return unpack_router(artifact).leave_out(names).pack()
         except ValueError as error:
-            raise ValueError(f"the trained router cannot do without {quote(list(names))}: {error}") from error
+            raise ValueError(
+                f"the trained router is invalid without {quote(list(names))}: {error}"
+            ) from error
 
 
 def store_router(library: Library, router: TrainedRouter, name: str, fingerprint: str) -> None:

@@ -33,7 +33,7 @@ def find_start_rows(
         experts: the experts, with the module paths of the base model; a library stores their prototypes.
         examples: task -> its examples.
         warm_start: ``"prototypes"``, ``"means"``, or ``"none"`` for no rows.
-        general: the general expert that the experts stand on, which is on besides; None for none.
+        general: the general expert that the experts build on, which is active too; None for none.
 
     Returns:
         Module path -> ``[E, I]``, in the order of the experts, for ``train_moe``.

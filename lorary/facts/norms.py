@@ -1,4 +1,4 @@
-"""Norms: the length of each expert's output on generic tokens at each layer, as a mean and a deviation.
+"""Norms of each expert's output on generic tokens at each layer, as a mean and a deviation.
 
 N experts of a call, I layer input.
 """
@@ -65,7 +65,7 @@ def measure_norms(
     tokens_per_pass: int = 2048,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> dict[str, Tensor]:
-    """Measure the lengths of experts' outputs over the tokens of some texts, without each text's first token.
+    """Measure the norms of experts' outputs over the tokens of some texts, without each text's first token.
 
     Args:
         stack: the experts on the model; they are switched off during these passes.
@@ -76,7 +76,7 @@ def measure_norms(
         on_progress: called with the numbers of passes done and of all passes.
 
     Returns:
-        Module path -> mean and standard deviation of each expert's lengths, ``[N, 2]``, float32, on the CPU;
+        Module path -> mean and standard deviation of each expert's norms, ``[N, 2]``, float32, on the CPU;
         zeros for layers that read no token of the texts.
     """
     places = torch.tensor([stack.index(name) for name in names])
@@ -105,7 +105,7 @@ def measure_norms(
 
 
 def _summarise(moments: Tensor) -> Tensor:
-    """Turn means of lengths and of their squares, ``[2, N]``, into means and deviations, ``[N, 2]``."""
+    """Turn means of norms and of their squares, ``[2, N]``, into means and deviations, ``[N, 2]``."""
     mean, square = moments
     return torch.stack([mean, (square - mean.square()).clamp_min(0).sqrt()], 1).float().cpu()
 

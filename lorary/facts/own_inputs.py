@@ -1,4 +1,4 @@
-"""Inputs of experts' layers on texts of their own tasks, which RegMean merges by.
+"""Inputs of experts' layers on texts of their own tasks, for merging by RegMean.
 
 N inputs of an expert, I layer input.
 """

@@ -80,7 +80,7 @@ def read_hidden(stack: ExpertStack, requests: Requests, *, without_general: bool
     Args:
         stack: the experts on the model; none is chosen.
         requests: the prompts, on the model's device.
-        without_general: whether a general expert that experts stand on is off too.
+        without_general: whether a general expert that experts build on is off too.
 
     Returns:
         The mean input of the output layer over all tokens of each prompt, ``[P, D]``, float32; or the mean
@@ -127,7 +127,7 @@ def capture_hidden(stack: ExpertStack, receive: Receive) -> Iterator[None]:
 def read_alone(stack: ExpertStack, requests: Requests, *, without_general: bool = False) -> None:
     """Run the base model on prompts, for hooks on its layers; its output is discarded.
 
-    No expert is chosen. A general expert that experts stand on is on, as it is whatever a router chooses.
+    No expert is chosen. A general expert that experts build on is on, as it is whatever a router chooses.
     """
     # Logits are not used, so they are computed at one position only.
     nowhere = torch.zeros(1, dtype=torch.long, device=stack.model.device)

@@ -14,7 +14,7 @@ from torch import Tensor
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Requests:
-    """Prompts of one pass. A row may have padding, several prompts, or beginnings that prompts share."""
+    """Prompts of one pass. A row may have padding, several prompts, or shared prefixes of prompts."""
 
     inputs: Mapping[str, Any]
     """Keyword arguments of a ``transformers`` model, including ``input_ids [B, L]``."""
@@ -116,7 +116,7 @@ def list_prompts(input_ids: Tensor, attention_mask: Tensor | None = None) -> lis
     mask = torch.ones_like(input_ids) if attention_mask is None else attention_mask
     if input_ids.dim() != 2 or mask.shape != input_ids.shape:
         raise ValueError(
-            "a router that chooses per request needs input_ids and attention_mask of the same shape [B, L], "
+            "a request router needs input_ids and attention_mask of the same shape [B, L], "
             f"found {tuple(input_ids.shape)} and {tuple(mask.shape)}"
         )
     return [ids[seen.bool()].tolist() for ids, seen in zip(input_ids.cpu(), mask.cpu(), strict=True)]

@@ -9,7 +9,7 @@ FOLDER = Path(__file__).with_name("written")
 
 
 def read_shipped_texts(fingerprint: str, settings: str) -> Tensor | None:
-    """Return the shipped texts of a base model; None if the package has none that were generated so.
+    """Return the shipped texts of a base model; None if the package has none with these settings.
 
     ``write_texts`` generated them once. Sampling gives other texts on other machines, so shipped texts also
     make the calibrations of the embedded base model equal on all machines.

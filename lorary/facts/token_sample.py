@@ -1,4 +1,4 @@
-"""A fixed sample of the tokens of generic requests, and averages over requests that are estimated from it.
+"""A fixed sample of the tokens of generic requests, and estimates of averages over requests.
 
 A request's last token is always in the sample, since it counts more than the others. Of the tokens between
 the first and the last a few are drawn, or all if there are not more. The first token is left out: its input
@@ -15,12 +15,12 @@ import torch
 from torch import Tensor
 
 SEED = 0
-# An estimate of noise may exceed the variance that it is taken from; a quarter of the variance is left then.
+# An estimate of noise may exceed the variance from which it is subtracted; a quarter of it is kept then.
 LEAST_LEFT = 0.25
 
 
 class TokenSample:
-    """The places of sampled tokens, and what each stands for.
+    """The places of sampled tokens, and their weights.
 
     Args:
         lengths: number of tokens of each request, at least 2.

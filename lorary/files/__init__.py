@@ -1,4 +1,4 @@
-"""Files, and text in them, that others may have made: read within limits, written whole or not at all."""
+"""Untrusted files and the text in them: read within limits, written completely or not at all."""
 
 from lorary.files.appended import append_line
 from lorary.files.cache_folder import open_cache_folder

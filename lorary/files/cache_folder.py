@@ -13,7 +13,7 @@ def open_cache_folder(part: str = "", *, make: bool = True) -> Path:
     It may be a link that this user made, as on clusters where homes are small.
 
     Args:
-        part: a folder in it, which is no link; empty for the cache folder itself.
+        part: a folder in it, which is not a link; empty for the cache folder itself.
         make: whether it is made if it is missing.
 
     Returns:

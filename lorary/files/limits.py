@@ -28,7 +28,7 @@ class Limit:
         """The environment's value, or else the default.
 
         Raises:
-            ValueError: if the environment's value is no number above 0.
+            ValueError: if the environment's value is not a number above 0.
         """
         text = os.environ.get(self.variable)
         if text is None:

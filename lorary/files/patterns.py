@@ -20,7 +20,7 @@ _BRACE = re.compile(r"(?<!\\)(?:\\\\)*\{(?!(\d+(,\d*)?|,\d+)\})")
 
 
 class PatternError(ValueError):
-    """A pattern is no regular expression, is too large, or takes too long to match."""
+    """A pattern is not a regular expression, is too large, or takes too long to match."""
 
 
 class PatternMatcher:
@@ -46,7 +46,7 @@ class PatternMatcher:
                 f"pattern {quote(text, 60)} holds a set operation, whose meaning is not settled"
             )
         if _BRACE.search(text):
-            raise PatternError(f"pattern {quote(text, 60)} has a brace that is no count: escape it")
+            raise PatternError(f"pattern {quote(text, 60)} has a brace that is not a count: escape it")
         repeats = 1
         for least, most in _COUNTED.findall(text):
             repeats *= max(1, *(int(number[:9]) for number in (least, most) if number))
@@ -57,11 +57,11 @@ class PatternMatcher:
             return regex.compile(text, regex.VERSION0)
         except (re.error, regex.error, RecursionError, OverflowError) as error:
             raise PatternError(
-                f"pattern {quote(text, 60)} is no regular expression ({escape(str(error), longest=100)})"
+                f"pattern {quote(text, 60)} is not a regular expression ({escape(str(error), longest=100)})"
             ) from error
 
     def fully_matches(self, pattern: "regex.Pattern[str]", text: str) -> bool:
-        """Tell whether a pattern matches the whole of a text.
+        """Return whether a pattern matches the whole of a text.
 
         Raises:
             PatternError: if the time is up.

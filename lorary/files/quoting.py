@@ -49,7 +49,7 @@ def escape(text: str, keep: str = "\n\t", *, longest: int | None = None) -> str:
 
 
 def is_visible(character: str) -> bool:
-    """Tell whether a character is shown by a terminal, rather than acted on or hidden."""
+    """Return whether a character is shown by a terminal, rather than acted on or hidden."""
     return character in _JOINERS or unicodedata.category(character) not in _UNSEEN
 
 

@@ -71,7 +71,7 @@ def refuse_loops(path: str) -> Iterator[None]:
 
 
 def require_regular(status: os.stat_result, path: str) -> None:
-    """Refuse what is no regular file, naming what it is; see ``open_regular``."""
+    """Refuse what is not a regular file, naming what it is; see ``open_regular``."""
     if not stat.S_ISREG(status.st_mode):
         raise _explain(path, _KINDS.get(stat.S_IFMT(status.st_mode), "something else"))
 
@@ -117,7 +117,7 @@ def hash_file(path: str | os.PathLike[str]) -> str:
 
     Raises:
         OSError: if it cannot be read, or is a link.
-        FormatError: if it is no regular file.
+        FormatError: if it is not a regular file.
     """
     digest = sha256()
     with open_regular(path, follow=False) as file:

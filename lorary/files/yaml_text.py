@@ -50,7 +50,7 @@ def read_yaml(path: str | Path) -> Any:
 
     Raises:
         OSError: if it cannot be read.
-        FormatError: if it is no regular file, too large or deep, not UTF-8, no YAML, or asks for objects.
+        FormatError: if it is not a regular file, too large or deep, not UTF-8, not YAML, or asks for objects.
     """
     text = _read_text(path)
     try:

@@ -63,7 +63,7 @@ def check_mix(
         T, E, R, I, O and K.
 
     Raises:
-        TypeError: if one is no tensor.
+        TypeError: if one is not a tensor.
         ValueError: if shapes or dtypes disagree, or ``combine`` is unknown.
     """
     if combine not in COMBINES:

@@ -45,7 +45,7 @@ UNKNOWN_EXPERT, UNKNOWN_RANK, NO_ADDRESS = 1, 2, 3
 
 
 def is_compiled_for(x: Tensor) -> bool:
-    """Tell whether the compiled operators can take tensors like this one; the first call may build them."""
+    """Return whether the compiled operators can take tensors like this one; the first call may build them."""
     return x.device.type == "cpu" and x.dtype in NAMES and load_object() is not None
 
 

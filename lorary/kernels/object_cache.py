@@ -58,7 +58,7 @@ def load_kept(folder: Path, key: str) -> ctypes.CDLL | None:
 
 
 def keep_object(folder: Path, key: str, built: Path) -> ctypes.CDLL | None:
-    """Write an object into the folder, whole or not at all, and load it from there.
+    """Write an object into the folder, completely or not at all, and load it from there.
 
     Two processes may do so at once. What processes that were killed left behind is removed.
 

@@ -22,7 +22,7 @@ logger = logging.getLogger("lorary")
 
 @cache
 def is_right_on(device: torch.device, dtype: torch.dtype) -> bool:
-    """Tell whether they can be used; a warning says why not."""
+    """Return whether they can be used; a warning says why not."""
     try:
         faults = [fault for tokens in (FEW, MANY) for fault in _find_faults(tokens, device, dtype)]
     except Exception as failure:  # whatever stops a compiler, a driver or a device

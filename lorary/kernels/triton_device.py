@@ -24,7 +24,7 @@ IS_INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"
 
 
 def is_triton_for(x: Tensor) -> bool:
-    """Tell whether these operators can take tensors like this one."""
+    """Return whether these operators can take tensors like this one."""
     return x.dtype in DTYPES and (x.is_cuda or IS_INTERPRETED)
 
 
@@ -49,7 +49,7 @@ def choose_wide(x: Tensor) -> tl.dtype:
 
 
 def needs_widening(x: Tensor) -> bool:
-    """Tell whether numbers go into a product as wide as its sums: the interpreter has no bfloat16 there."""
+    """Return whether numbers go into a product as wide as its sums: the interpreter has no bfloat16 there."""
     return IS_INTERPRETED or x.dtype == torch.float64
 
 

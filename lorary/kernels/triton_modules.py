@@ -21,7 +21,7 @@ def import_triton(part: str) -> Any:
 
 
 def is_triton_for(x: Tensor) -> bool:
-    """Tell whether there are Triton operators for tensors like this one."""
+    """Return whether there are Triton operators for tensors like this one."""
     return find_spec("triton") is not None and bool(import_triton("device").is_triton_for(x))
 
 

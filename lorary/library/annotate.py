@@ -1,4 +1,4 @@
-"""Changing what an expert's card says for people: tags, description and role. No weights are read."""
+"""Changing the descriptive fields of an expert's card: tags, description and role. No weights are read."""
 
 from collections.abc import Mapping
 from dataclasses import replace

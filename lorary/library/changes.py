@@ -19,7 +19,7 @@ from lorary.library.tuned import store_tuned
 
 
 class ChangedLibrary:
-    """Changes of a library besides those of a mapping: a base of ``Library``, which sets the storage."""
+    """Changes of a library other than those of a mapping: a base of ``Library``, which sets the storage."""
 
     _storage: Storage
 
@@ -55,7 +55,7 @@ class ChangedLibrary:
 
         Raises:
             UnknownExpert: if there is no expert of a name.
-            LibraryError: if others, which are not among them, stand on one of them.
+            LibraryError: if others, which are not among them, build on one of them.
         """
         chosen = list(dict.fromkeys(names))
 
@@ -98,9 +98,9 @@ class ChangedLibrary:
         description: str | None = None,
         role: str | None = None,
     ) -> None:
-        """Change what an expert's card says for people, and whether it is used if not named.
+        """Change the descriptive fields of an expert's card, and whether it is used by default.
 
-        Its weights stay as they are, and so do its artifacts.
+        Its weights and its artifacts stay unchanged.
 
         Args:
             name: the expert.
@@ -111,7 +111,7 @@ class ChangedLibrary:
         Raises:
             UnknownExpert: if there is no expert of this name.
             ValueError: if there is no such role.
-            LibraryError: if it has no card, others stand on it and it would no longer be general, or the
+            LibraryError: if it has no card, others build on it and it would no longer be general, or the
                 library cannot be changed.
         """
         if role is not None:
@@ -131,7 +131,7 @@ class ChangedLibrary:
         """Check that experts can be stored, before long work: writes ``library.json`` again as it is.
 
         Args:
-            num_bytes: about how many bytes will be stored.
+            num_bytes: approximate number of bytes to be stored.
 
         Raises:
             LibraryError: if nothing can be written, or there is too little space; the message has the reason.

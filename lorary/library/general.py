@@ -1,4 +1,4 @@
-"""Finding the general expert that others of a library stand on, by the hash of its weights."""
+"""Finding the general expert that others of a library build on, by the hash of its weights."""
 
 from collections.abc import Mapping, Sequence
 
@@ -28,14 +28,14 @@ def find_general(experts: Mapping[str, Expert], on_top_of: str) -> str | None:
 
 
 def take_general(experts: Mapping[str, Expert], names: Sequence[str]) -> Expert | None:
-    """Return the general expert that all of some experts stand on; None if they stand on none.
+    """Return the general expert that all of some experts build on; None if they build on none.
 
     Args:
         experts: a library, some of its experts, or any other mapping.
         names: names of experts.
 
     Raises:
-        IncompatibleExpert: if they stand on different ones, or it is missing.
+        IncompatibleExpert: if they build on different ones, or it is missing.
     """
     weights = agree_on_general({name: experts[name] for name in names})
     if weights is None:

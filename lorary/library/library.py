@@ -120,7 +120,7 @@ class Library(ChangedLibrary, MutableMapping[str, Expert]):
 
         Raises:
             ValueError: if the name is not safe as a folder's name.
-            LibraryError: if others stand on the replaced expert, or it cannot be written; the message states
+            LibraryError: if others build on the replaced expert, or it cannot be written; the message states
                 whether the library is unchanged, as in nearly all cases.
         """
         store_experts(self._storage, {check_name(name): expert}, replace=True)
@@ -130,7 +130,7 @@ class Library(ChangedLibrary, MutableMapping[str, Expert]):
 
         Raises:
             UnknownExpert: if there is no expert of this name.
-            LibraryError: if other experts stand on it.
+            LibraryError: if other experts build on it.
         """
         self.remove_all([name])
 
@@ -148,10 +148,10 @@ class Library(ChangedLibrary, MutableMapping[str, Expert]):
             return len(catalog.list_experts(self._storage))
 
     def find_general(self, on_top_of: str) -> str | None:
-        """Find the general expert that experts stand on; it may have any name.
+        """Find the general expert that experts build on; it may have any name.
 
         Args:
-            on_top_of: the hash of its weights, from the card of an expert that stands on it.
+            on_top_of: the hash of its weights, from the card of an expert that builds on it.
 
         Returns:
             Its name; None if the library lacks it.

@@ -1,4 +1,4 @@
-"""How a notebook shows experts of a library."""
+"""The display of a library's experts in a notebook."""
 
 from collections.abc import Sequence
 

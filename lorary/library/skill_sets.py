@@ -1,4 +1,4 @@
-"""Which experts of a library are the skills of one set, as their cards say."""
+"""The sets of skills in a library, as recorded in the experts' cards."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -9,7 +9,7 @@ from lorary.library.key import Key
 ALGORITHM = "task-table-1"
 """Of the artifact of a set: the table of its tasks."""
 NOTE = "skill"
-"""Where a skill's card says in its provenance which set it is of, and its place there."""
+"""The key of a skill card's provenance that has its set and its place there."""
 
 
 def group_skills(entries: Iterable[Entry]) -> dict[str, list[Entry]]:

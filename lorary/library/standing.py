@@ -1,4 +1,4 @@
-"""Experts of a library that stand on a general expert: finding it, and keeping it and its role meanwhile.
+"""Experts of a library that build on a general expert: finding it, and protecting it and its role.
 
 Small files are searched for the hash before they are parsed: a library may have thousands.
 """
@@ -46,20 +46,20 @@ def find_by_hash(storage: Storage, on_top_of: str, read: Callable[[str], Expert]
 
 
 def find_missing_general(storage: Storage, name: str, read: Callable[[str], Expert]) -> list[Problem]:
-    """Return the problem of an expert that stands on a general expert which the library lacks; or none."""
+    """Return the problem of an expert that builds on a general expert which the library lacks; or none."""
     content = catalog.read_sidecars(storage, [name]).get(name, b"")
     weights = dict(_search({name: content}, "on_top_of")).get(name, {}).get("on_top_of")
     if not isinstance(weights, str) or find_by_hash(storage, weights, read) is not None:
         return []
     message = (
-        f"stands on a general expert (weights {shorten_hash(weights)}) that the library lacks: add it, with "
+        f"builds on a general expert (weights {shorten_hash(weights)}) that the library lacks: add it, with "
         "the role 'general' in its card, or remove this expert"
     )
     return [Problem(expert=name, file=SIDECAR_FILE, message=message)]
 
 
 def refuse_standing(storage: Storage, going: Collection[str], coming: Collection[str] = ()) -> None:
-    """Refuse to remove experts that others stand on.
+    """Refuse to remove experts that others build on.
 
     Args:
         storage: the library's storage.
@@ -67,22 +67,22 @@ def refuse_standing(storage: Storage, going: Collection[str], coming: Collection
         coming: hashes of the weights of those that take their places.
 
     Raises:
-        LibraryError: naming the first of them, and those that stand on it.
+        LibraryError: naming the first of them, and those that build on it.
     """
     sidecars = _read_readable(storage, catalog.list_experts(storage))
     for name, standing in _list_standing(sidecars, going, coming):
         raise LibraryError(
-            f"expert {quote(name)} of library {quote(storage.url)} must stay as it is, because "
+            f"expert {quote(name)} of library {quote(storage.url)} must stay unchanged, because "
             f"{_say_standing(standing)}: remove these first or together with it, or store what replaces it "
             "under another name"
         )
 
 
 def refuse_other_role(storage: Storage, name: str, role: str) -> None:
-    """Refuse to give a general expert that others stand on another role.
+    """Refuse to give a general expert that others build on another role.
 
     Raises:
-        LibraryError: naming those that stand on it.
+        LibraryError: naming those that build on it.
     """
     sidecars = _read_readable(storage, catalog.list_experts(storage))
     values = dict(_search({name: sidecars.get(name, b"")}, GENERAL)).get(name, {})
@@ -99,7 +99,7 @@ def refuse_other_role(storage: Storage, name: str, role: str) -> None:
 def _list_standing(
     sidecars: dict[str, bytes], going: Collection[str], coming: Collection[str] = ()
 ) -> Iterator[tuple[str, list[str]]]:
-    """Yield each of some experts that others stand on, and these; not if another has the same weights."""
+    """Yield each of some experts that others build on, and these; not if another has the same weights."""
     for name in going:
         if (weights := _find_hash(sidecars.get(name, b""), name)) is None or weights in coming:
             continue
@@ -112,7 +112,7 @@ def _list_standing(
 def _say_standing(standing: Sequence[str]) -> str:
     count = len(standing)
     shown = ", ".join(map(quote, standing[:MOST_NAMED])) + (", …" if count > MOST_NAMED else "")
-    return f"{say_count(count, 'expert')} {'stands' if count == 1 else 'stand'} on it ({shown})"
+    return f"{say_count(count, 'expert')} {'builds' if count == 1 else 'build'} on it ({shown})"
 
 
 def _read_readable(storage: Storage, names: Sequence[str]) -> dict[str, bytes]:

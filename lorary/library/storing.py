@@ -19,8 +19,8 @@ def store_experts(storage: Storage, experts: Mapping[str, Expert], replace: bool
     """Store experts under their keys, which are safe as folders' names.
 
     Raises:
-        TypeError: if one is no ``Expert``.
-        LibraryError: if a name is taken and ``replace`` is false, others stand on an expert that would be
+        TypeError: if one is not an ``Expert``.
+        LibraryError: if a name is taken and ``replace`` is false, others build on an expert that would be
             replaced by one of other weights, or they cannot be written.
     """
     puts: dict[str, bytes] = {}

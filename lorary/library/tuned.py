@@ -18,7 +18,7 @@ def read_tuned(storage: Storage, router: str) -> dict[str, Any]:
     """Return the options that were tuned for a router; empty if there are none.
 
     Raises:
-        LibraryError: if they are no mapping.
+        LibraryError: if they are not a mapping.
         OSError: if the library cannot be read.
     """
     return read_all_tuned(storage).get(router, {})
@@ -28,7 +28,7 @@ def read_all_tuned(storage: Storage) -> dict[str, dict[str, Any]]:
     """Return the options that were tuned for each router, by its name.
 
     Raises:
-        LibraryError: if they are no mappings.
+        LibraryError: if they are not mappings.
         OSError: if the library cannot be read.
     """
     found = _read_marker(storage).get(KEY, {})

@@ -1,4 +1,4 @@
-"""Whether a model is a decoder alone, or an encoder with a decoder, and the inputs that each kind needs.
+"""Whether a model has only a decoder, or an encoder and a decoder, and the inputs that each kind needs.
 
 B texts, L tokens of each.
 """
@@ -19,7 +19,8 @@ NO_LABEL = -100
 def is_encoder_decoder(model: PreTrainedModel) -> bool:
     """Return whether a model reads a prompt with an encoder and writes the answer with a decoder, as T5 does.
 
-    The configuration says it; classes of a decoder alone, such as ``BartForCausalLM``, set it to False.
+    The configuration determines it; classes with only a decoder, such as ``BartForCausalLM``, set it to
+    False.
     """
     return bool(model.config.is_encoder_decoder)
 
@@ -43,7 +44,7 @@ def reading_inputs(model: PreTrainedModel, inputs: Mapping[str, Any]) -> dict[st
 
 
 def shift_right(model: PreTrainedModel, targets: Tensor) -> Tensor:
-    """Return what a decoder reads to predict targets: a start token, then each target but the last.
+    """Return a decoder's input for predicting targets: a start token, then all targets except the last.
 
     Args:
         model: the model, whose own rule is used: T5 starts with its padding token, mBART with the language of

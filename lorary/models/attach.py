@@ -46,7 +46,7 @@ def attach_experts(
         experts: name -> expert. Lower ranks and layers that an expert does not change are padded with zeros.
             Module paths of a multimodal model and of its text model are converted, see ``fit_paths``.
         dtype: of the stacks; None for each layer's own, or the model's for quantised layers.
-        general: the general expert among them that others stand on; None: found by their cards.
+        general: the general expert among them that others build on; None: found by their cards.
 
     Returns:
         The stack, without a chooser: the model still computes the base model's output.
@@ -54,7 +54,7 @@ def attach_experts(
     Raises:
         IncompatibleExpert: if there is no expert; if a module of one is missing in the model, has another
             shape or is never called; if experts are attached already; or if the general expert that some
-            stand on is not among them.
+            build on is not among them.
     """
     _check_bare(model)
     if not experts:

@@ -38,7 +38,7 @@ class BaseModel:
     fingerprint: str
     """Hash of weights and settings, see ``fingerprint_model``."""
     asked_revision: str | None = None
-    """The commit, branch or tag that was asked for; None if it is not from a hub."""
+    """The requested commit, branch or tag; None if it is not from a hub."""
     kept: str | None = None
     """Hash of the weights that quantisation keeps, see ``fingerprint_kept``."""
     quantization: str | None = None
@@ -87,7 +87,7 @@ def load_base(
         name: ``"smollm2-135m"`` (embedded), a local folder, or a hub id.
         revision: a hub commit, branch or tag.
         dtype: of the weights; None for ``default_dtype(device)``.
-        device: of the weights; None for a GPU if there is one, else the CPU.
+        device: of the weights; None for a GPU if there is one, otherwise the CPU.
         quantization: quantises the weights of linear layers while the model is loaded: ``"4bit"`` or
             ``"8bit"`` (bitsandbytes), ``"torchao-8bit"``, or a configuration of ``transformers``. None: as
             the files are, which may be quantised.
@@ -114,7 +114,7 @@ def load_base(
                 asked = revision or "main"
                 source, commit = locate_hub_model(source, revision)
             loaded = load_files(source, plan)
-        # Messages name the model, and not the folder of the cache that it was read from.
+        # Messages name the model instead of the cache folder that it was read from.
         loaded.tokenizer.name_or_path = name
         base = wrap_base(
             loaded.model, loaded.tokenizer, name=name, source_fingerprint=loaded.source_fingerprint
@@ -144,7 +144,7 @@ def wrap_base(
     name: str | None = None,
     source_fingerprint: str | None = None,
 ) -> BaseModel:
-    """Make a base model of a ``transformers`` model that is loaded already; its parameters are frozen.
+    """Make a base model from a loaded ``transformers`` model; its parameters are frozen.
 
     Args:
         model: a plain ``transformers`` language model.
@@ -166,7 +166,7 @@ def wrap_base(
 
 
 def default_dtype(device: torch.device) -> torch.dtype:
-    """Return bfloat16 for devices that multiply it fast, else float32."""
+    """Return bfloat16 for devices that compute it fast, otherwise float32."""
     if device.type == "cpu":
         fast = torch.ops.mkldnn._is_mkldnn_bf16_supported()
         return torch.bfloat16 if fast else torch.float32
@@ -186,4 +186,4 @@ def _explain_failure(name: str, error: BaseException) -> str:
             "fetch from the hub"
         )
     reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-    return f"{found}. The embedded one is {embedded.NAME!r}. ({escape(reason, longest=400)})"
+    return f"{found}. The embedded base model is {embedded.NAME!r}. ({escape(reason, longest=400)})"

@@ -34,18 +34,18 @@ _NOT_CALLED = (
     "sound or text"
 )
 _NOT_LINEAR = "it computes more than a linear layer, or returns several tensors"
-_OTHER_MIXTURE = "it is a mixture of experts that computes more than its stacked weights say"
+_OTHER_MIXTURE = "it is a mixture of experts that computes more than its stacked weights"
 _SHARED = "its output is not one row for each token of the batch, in its order"
 _ROUTED = "it receives tokens in another order than the batch's, as in a mixture of experts"
 
 _Inputs = dict[str, list[Tensor]]
 """Module path -> its input (of other modules than layers: its output) at each call, ``[rows, I]``."""
 _Read = Callable[[str, tuple[Tensor, ...], object], Tensor]
-"""Returns what is compared of a call, from a module's path, its arguments and its output."""
+"""Returns the compared part of a call, from a module's path, its arguments and its output."""
 
 
 class _Trial(NamedTuple):
-    """What a trial found."""
+    """The result of a trial."""
 
     unfit: dict[str, str]
     """Module path -> why this layer cannot have experts."""
@@ -169,7 +169,7 @@ def _try_layers(model: PreTrainedModel) -> _Trial:
 
 @torch.no_grad()
 def _find_unfit_modules(model: PreTrainedModel, paths: Sequence[str]) -> dict[str, str]:
-    """Find the modules of some paths that are no linear layers and cannot have experts, with the reasons."""
+    """Find the modules of some paths that are not linear layers and cannot have experts, with the reasons."""
     modules = {
         path: model.get_submodule(path) for path in paths if path != MODEL and read_entry(path) is None
     }
@@ -220,7 +220,8 @@ def _change(texts: Tensor, place: int, size: int) -> Tensor:
 def _run(model: PreTrainedModel, modules: Mapping[str, nn.Module], texts: Tensor, read: _Read) -> _Inputs:
     """Run texts ``[B, L]``; return what is read of each module at each call, ``[rows, I]``.
 
-    A decoder with an encoder gets texts of L+1 tokens, so that its layers can be told from the encoder's.
+    A decoder with an encoder gets texts of L+1 tokens, so that its layers can be distinguished from the
+    encoder's.
     """
     inputs: _Inputs = {}
     is_pair = is_encoder_decoder(model)

@@ -93,7 +93,7 @@ def capture_outputs(model: PreTrainedModel, paths: Collection[str], receive: Rec
             first = output[0] if isinstance(output, tuple) else output
             if not isinstance(first, Tensor) or first.dim() < 2:
                 raise ValueError(
-                    f"the output of {path} cannot be read, it is no tensor with a row for each token: use "
+                    f"the output of {path} cannot be read, it is not a tensor with a row for each token: use "
                     "what needs layers with experts only, such as the routers 'arrow' and 'calibrated'"
                 )
             receive(path, first.detach().flatten(0, -2))

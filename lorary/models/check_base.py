@@ -1,4 +1,4 @@
-"""Whether experts were trained on a base model that is loaded."""
+"""Whether experts were trained on a loaded base model."""
 
 import warnings
 from collections.abc import Sequence
@@ -15,7 +15,7 @@ from lorary.models.base import BaseModel
 def check_base(base: BaseModel, *experts: Expert, trust: bool = False) -> None:
     """Refuse experts that were trained on another base model, see ``lorary.experts.base_names``.
 
-    What has to be assumed for experts to fit, such as that a tag is the loaded commit, is warned of once.
+    A warning is given once for assumptions that are needed, such as that a tag is the loaded commit.
 
     Args:
         base: the base model.
@@ -34,8 +34,8 @@ def check_base(base: BaseModel, *experts: Expert, trust: bool = False) -> None:
     misfits = [expert for wanted, match in matches.items() if not match.fits for expert in groups[wanted]]
     if misfits and not trust:
         raise IncompatibleExpert(
-            f"{_name_both(base, misfits[0])}: {_advise(base, misfits[0])}; if both are one model, "
-            "trust_base=True or --trust-base takes the expert as it is"
+            f"{_name_both(base, misfits[0])}: {_advise(base, misfits[0])}; if both are the same "
+            "model, trust_base=True or --trust-base accepts the expert"
         )
     if base.revision is None and not trust:
         agree_on_revision(
@@ -48,7 +48,7 @@ def check_base(base: BaseModel, *experts: Expert, trust: bool = False) -> None:
 
 
 def is_for_base(base: BaseModel, expert: Expert) -> bool:
-    """Return whether an expert was trained on a base model, as far as is known."""
+    """Return whether an expert was trained on a base model, as far as known."""
     return _compare(base, identify_base(expert)).fits
 
 
@@ -56,13 +56,13 @@ def _compare(base: BaseModel, wanted: BaseIdentity) -> BaseMatch:
     found = BaseIdentity(base.name, base.fingerprint, base.revision, base.kept)
     asked = base.asked_revision
     is_open = wanted.revision is not None and compare_revisions(wanted, found) is Agreement.UNKNOWN
-    # Which commit a tag was may not be known, but which tag was asked for is.
+    # The commit of a tag may be unknown, but the requested tag is known.
     if is_open and asked is not None and not is_commit(wanted.revision or ""):
         found = found._replace(revision=asked)
     match = compare_bases(wanted, found)
     if match.fits and _is_blind(wanted) and found.revision is None:
         note = (
-            f"{quote(base.name)} is taken for revision {quote(wanted.revision)} of "
+            f"{quote(base.name)} is treated as revision {quote(wanted.revision)} of "
             f"{quote(wanted.name or base.name)}, which experts were trained on: it has no revision to compare"
         )
         return BaseMatch(True, (*match.notes, note))
@@ -70,7 +70,7 @@ def _compare(base: BaseModel, wanted: BaseIdentity) -> BaseMatch:
 
 
 def _is_blind(wanted: BaseIdentity) -> bool:
-    """Tell whether a revision decides, because there is no fingerprint."""
+    """Return whether a revision decides, because there is no fingerprint."""
     return wanted.revision is not None and wanted.fingerprint is None
 
 
@@ -107,6 +107,6 @@ def _tell_trusted(base: BaseModel, misfits: Sequence[Expert]) -> str:
         else ""
     )
     return (
-        f"{_name_both(base, misfits[0])}{more}: taken as it is, since the base model is trusted; only the "
-        "shapes of layers are checked"
+        f"{_name_both(base, misfits[0])}{more}: accepted, since the base model is trusted; only "
+        "the shapes of layers are checked"
     )

@@ -64,7 +64,7 @@ def _find_shape(modules: Mapping[str, nn.Module], path: str) -> tuple[int, int] 
 
 
 def _advise(model: PreTrainedModel, expert: Expert, modules: Mapping[str, nn.Module]) -> str:
-    """Return advice for an expert that does not fit. It never is to load the model that is loaded already."""
+    """Return advice for an expert that does not fit, other than to load the model that is already loaded."""
     known = next((path for path, layer in modules.items() if is_base_layer(layer)), "")
     example = f" (its layers have names such as {_shown(known.removesuffix('.base'))})" if known else ""
     ours, theirs = model.name_or_path, expert.base_model

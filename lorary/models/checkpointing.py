@@ -14,7 +14,7 @@ from lorary.models.routing_context import Call
 
 @contextmanager
 def checkpoint_layers(stack: ExpertStack) -> Iterator[None]:
-    """Within this context only the inputs of decoder layers are kept for backward, not what they compute.
+    """Within this context only the inputs of decoder layers are kept for backward, not their activations.
 
     Each layer is run again with the experts of its forward pass, even if backward runs in another thread or
     after the forward pass's context has ended. Dropout stays off, as elsewhere in training.
@@ -29,14 +29,14 @@ def checkpoint_layers(stack: ExpertStack) -> Iterator[None]:
     if not layers:
         raise ValueError(
             f"{type(stack.model).__name__} has no layers that support gradient checkpointing: "
-            "leave gradient_checkpointing out"
+            "leave out gradient_checkpointing"
         )
     run_again = partial(checkpoint, use_reentrant=False, context_fn=partial(_contexts, stack.context.own))
     were_training = [layer.training for layer in layers]
     for layer in layers:
         layer.gradient_checkpointing, layer._gradient_checkpointing_func = True, run_again
-        # transformers checkpoints a layer only in training mode. Its submodules stay in evaluation mode, so
-        # nothing drops out.
+        # transformers checkpoints a layer only in training mode. Its submodules stay in evaluation
+        # mode, so dropout stays off.
         layer.training = True
     try:
         yield

@@ -1,4 +1,4 @@
-"""Checking that a base model has the weights that an adapter's file had copies of."""
+"""Checking that a base model has the weights whose copies an adapter's file had."""
 
 from collections.abc import Iterable
 

@@ -6,7 +6,7 @@ from lorary.files import escape, quote
 
 
 def choose_device(device: str | int | torch.device | None) -> torch.device:
-    """Return the device to use; None means a GPU if there is one, else the CPU.
+    """Return the device to use; None means a GPU if there is one, otherwise the CPU.
 
     Raises:
         ValueError: if this machine has no such device.

@@ -1,4 +1,4 @@
-"""Running a model in evaluation mode, for a while."""
+"""Running a model in evaluation mode temporarily."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager

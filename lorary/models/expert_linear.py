@@ -20,7 +20,7 @@ from lorary.routing.shapes import find_shape_fault
 
 
 class ExpertLinear(nn.Module):
-    """A base layer plus experts: ``y = base(x) + mix(x, …)``, and what ``parts`` add.
+    """A base layer plus experts: ``y = base(x) + mix(x, …)``, plus the changes of ``parts``.
 
     The experts are chosen by the chooser of the current call, see ``lorary.routing.Chooser``. Without a
     chooser the output is that of the base layer.
@@ -60,7 +60,7 @@ class ExpertLinear(nn.Module):
         self.register_buffer("ranks", None, persistent=False)
         self.note_ranks([a.shape[1]] * len(a) if ranks is None else ranks)
         self.path = path
-        # What experts change of this layer besides low-rank factors; None if none of them does.
+        # Changes of this layer by experts other than low-rank factors; None if there are none.
         self.parts = None
         # A submodule, so that it moves to other devices with the layer. The default chooser calls it.
         self.default_router: nn.Module | None = None
@@ -148,7 +148,7 @@ class ExpertLinear(nn.Module):
 
 
 def _check_fit(base: BaseLayer, a: Tensor, b_t: Tensor, ranks: Sequence[int] | None) -> None:
-    """Check once what compiled operators do not check at every call."""
+    """Check once what compiled operators do not check in every call."""
     width_in, width_out = layer_shape(base)
     fault = find_shape_fault(
         {"a": "ERI", "b_t": "ERO"}, {"a": a, "b_t": b_t}, {"I": width_in, "O": width_out}

@@ -35,11 +35,11 @@ class ExpertStack:
         names: the experts' names, in the order of the stacks.
         layers: module path -> the layer with experts.
         context: the state shared by the layers; ``insert_expert`` and ``drop_expert`` pass it on.
-        modules: module path -> a module that is no linear layer, with parts of experts; None for none.
+        modules: module path -> a module that is not a linear layer, with parts of experts; None for none.
         kinds: name of an expert -> kinds of its parts, for experts with more than low-rank factors.
         prompts: place of an expert -> its soft prompt; None for none.
-        general: the general expert that some of them stand on, one of ``names``; None if none does. It is
-            always on for these, with weight 1.
+        general: the general expert that some of them build on, one of ``names``; None if none does. It is
+            always active for these, with weight 1.
     """
 
     def __init__(
@@ -112,9 +112,9 @@ class ExpertStack:
                 yield
 
     def without_choice(self) -> AbstractContextManager[None]:
-        """Within this context, in this thread, no expert is chosen: what routers read is computed so.
+        """Within this context, in this thread, no expert is chosen, as when routers read activations.
 
-        The base model is alone, or with the general expert that experts stand on.
+        The base model is alone, or with the general expert that experts build on.
         """
         return self.choosing(None if self.general is None else Nobody())
 
@@ -134,8 +134,8 @@ class ExpertStack:
             weights: their weights, ``[P, K]``.
             combine: ``"outputs"`` or ``"factors"``, see ``mix``.
             rows: the request of each token, as for ``choosing``.
-            general: which requests use the general expert that experts stand on, ``[P]`` bool; None: those
-                with an expert that stands on it, of a weight other than 0.
+            general: which requests use the general expert that experts build on, ``[P]`` bool; None: those
+                with an expert that builds on it, of a weight other than 0.
 
         Raises:
             ValueError: if the experts were detached, shapes disagree or an index is out of range.
@@ -167,13 +167,13 @@ class ExpertStack:
         return Plan(indices.to(device), weights.to(device), len(self.names), combine, shared)
 
     def _find_standing(self, indices: Tensor, weights: Tensor) -> Tensor:
-        """Return which requests have an expert that stands on the general one, ``[P]``."""
+        """Return which requests have an expert that builds on the general one, ``[P]``."""
         assert self.general is not None
         own = self.index(self.general.name)
         places = torch.tensor([self.index(name) for name in sorted(self.general.standing)])
         used = weights.detach().cpu() != 0
         names_it = ((indices.cpu() == own) & used).any(-1)
-        # A request that names the general expert says itself what weight it has.
+        # A request that names the general expert sets its weight.
         return (torch.isin(indices.cpu(), places) & used).any(-1) & ~names_it
 
     def _refuse_mixed_factors(self, indices: Tensor, weights: Tensor) -> None:
@@ -186,8 +186,8 @@ class ExpertStack:
         mixed = indices.cpu()[has_others & used & is_mixed[:, None]]
         if len(mixed):
             raise ValueError(
-                f"expert {self.names[int(mixed[0])]!r} has more than low-rank factors, so its factors cannot "
-                "be mixed with others: combine 'outputs', or name it alone with weight 1"
+                f"expert {self.names[int(mixed[0])]!r} has more than low-rank factors, so its factors "
+                "cannot be mixed with others: combine 'outputs', or name it alone with weight 1"
             )
 
     def set_default(self, chooser: LayerRouters | None) -> None:

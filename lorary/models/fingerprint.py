@@ -50,7 +50,7 @@ def fingerprint_model(model: PreTrainedModel, source: str | None = None) -> str:
 
 
 def fingerprint_kept(model: PreTrainedModel) -> str:
-    """Hash the weights that quantisation keeps: all but those of linear layers and of mixtures' sub-layers.
+    """Hash the weights that quantisation keeps: all but linear layers and sub-layers of mixtures.
 
     Returns:
         16 hexadecimal digits, the same for a model and its quantised copies.

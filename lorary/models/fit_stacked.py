@@ -70,7 +70,7 @@ class StackedFit:
             new, part, parts = path, 0, 1
             entry = read_entry(path)
             if entry is not None and entry.index == 0 and self._has(entry.module):
-                new = entry.module  # a layer that PEFT was told of as a parameter
+                new = entry.module  # a layer that PEFT targets as a parameter
             elif path in strangers:
                 key = rename_source_key(f"{path}.weight", renamings, [])[0]
                 new, part, parts = _convert(key, converters) or (path, 0, 1)
@@ -79,7 +79,7 @@ class StackedFit:
             _have_equal_widths([outlines[piece.path] for piece in own]) for own in pieces.values() if own[1:]
         ):
             return None
-        # The outlines are kept, so that their id stays theirs.
+        # The outlines are kept alive, so that no other object gets their id.
         return outlines, dict(pieces), outline_pieces(outlines, pieces)
 
     def _has(self, path: str) -> bool:

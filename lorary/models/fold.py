@@ -37,15 +37,15 @@ def fold(
 ) -> PreTrainedModel:
     """Copy a model and change the copy's weights as an expert does.
 
-    The weights of a quantised base model are dequantised. A warning says so, with the part of the expert's
-    change that the rounding to the result's dtype loses.
+    The weights of a quantised base model are dequantised. A warning says so, and gives the part of the
+    expert's change that is lost by rounding to the result's dtype.
 
     Args:
         model: the expert's base model, a plain ``transformers`` model or what ``load_base`` gives.
-        expert: the expert; each layer's weight becomes ``W + b @ a``, and what the expert's parts make of it,
-            computed in float32 and rounded once.
+        expert: the expert; each layer's weight becomes ``W + b @ a`` with the changes of the expert's
+            parts, computed in float32 and rounded once.
         dtype: of the result's weights; None for the model's.
-        general: for an expert that stands on a general expert: that one, or a library that has it. Both are
+        general: for an expert that builds on a general expert: that one, or a library that has it. Both are
             added.
 
     Returns:
@@ -53,9 +53,9 @@ def fold(
 
     Raises:
         IncompatibleExpert: if a module of the expert is missing in the model, or has another shape; if its
-            general expert is not given; if weights are quantised in a way that cannot be undone; or if a
-            plain model cannot hold what a part
-            changes.
+            general expert is not given; if weights are quantised in a way that cannot be
+            undone; or if a plain model cannot
+            represent a part.
     """
     if isinstance(model, BaseModel):
         model = model.model
@@ -67,7 +67,7 @@ def fold(
         )
     if expert.card.on_top_of is not None and general is None:
         raise IncompatibleExpert(
-            f"expert {expert.name!r} stands on a general expert (weights "
+            f"expert {expert.name!r} builds on a general expert (weights "
             f"{shorten_hash(expert.card.on_top_of)}), which is folded with it: pass that expert, or the "
             "library that has it, as general=..."
         )
@@ -104,14 +104,14 @@ def _tell_dequantized(model: PreTrainedModel, plain: Mapping[str, nn.Module], dt
     where = f"{lost}; at most {worst[0]:.2g} in a layer, {worst[1]})" if worst[1] else f"{lost})"
     warnings.warn(
         f"folding dequantises {say_count(len(plain), 'layer')} of a quantised base model: the result is a "
-        f"plain {name} model, and rounding to {name} loses {where}; fold into the base model in full "
-        "precision if it is at hand",
+        f"plain {name} model, and rounding to {name} loses {where}; fold into the base model in "
+        "full precision if you have it",
         stacklevel=3,
     )
 
 
 def _note_untied(model: PreTrainedModel) -> None:
-    """Record in the settings that the output layer has its own weights, since saving would drop them else."""
+    """Record in the settings that the output layer has its own weights; saving would drop them otherwise."""
     output = model.get_output_embeddings()
     if output is None or output.weight is model.get_input_embeddings().weight:
         return

@@ -12,7 +12,7 @@ from lorary.files import quote
 
 # Settings that describe the model or its cache, not the choice of tokens.
 _KEPT = {
-    # Said for each prompt.
+    # Settings of each prompt.
     "max_new_tokens",
     *(f"{name}_token_id" for name in ("pad", "bos", "eos", "decoder_start")),
     *("use_cache", "cache_implementation", "cache_config", "max_cache_len", "prefill_chunk_size"),
@@ -46,13 +46,13 @@ class Sampling:
     temperature: float = 0.0
     """0 takes the most probable token."""
     top_p: float = 1.0
-    """Sample from the most probable tokens with this total probability."""
+    """Sample from the smallest set of most probable tokens with this total probability."""
     top_k: int = 0
     """Sample from this number of most probable tokens; 0 means all."""
     do_sample: bool | None = None
     """Whether to sample; None: if the temperature is above 0. True raises a temperature of 0 to 1."""
     seed: int | None = None
-    """Seed of the draws; None for the state of PyTorch's global generator."""
+    """Seed of the sampling; None for the state of PyTorch's global generator."""
 
     def __post_init__(self) -> None:
         if not self.temperature >= 0:
@@ -73,7 +73,7 @@ class Sampling:
 
     @contextmanager
     def seeded(self, device: torch.device) -> Iterator[None]:
-        """Within this context draws follow the seed; afterwards the generators go on as before."""
+        """Sample with the seed within this context; afterwards the generators resume their previous state."""
         if self.seed is None:
             yield
             return
@@ -83,7 +83,7 @@ class Sampling:
 
 
 def refuse_beams(config: GenerationConfig | None) -> None:
-    """Refuse beam search, in which an answer is not drawn token by token.
+    """Refuse beam search, in which an answer is not generated token by token.
 
     Raises:
         ValueError: if there are several beams.
@@ -91,8 +91,8 @@ def refuse_beams(config: GenerationConfig | None) -> None:
     value = getattr(config, "num_beams", None)
     if value not in (None, 1):
         raise ValueError(
-            f"an answer is drawn token by token: num_beams must be 1, found {quote(value)}; give input_ids "
-            "instead of prompts to search with beams"
+            f"an answer is generated token by token: num_beams must be 1, found {quote(value)}; give "
+            "input_ids instead of prompts to search with beams"
         )
 
 
@@ -102,17 +102,17 @@ def count_answers(num_return_sequences: int, generation: Mapping[str, Any], give
     Args:
         num_return_sequences: the number of a call.
         generation: the result of ``describe_generation``.
-        given: the number of a generation configuration, which has precedence; None if it has none.
+        given: the number in a generation configuration, which takes precedence; None if it has none.
 
     Raises:
-        ValueError: if it is below 1, or above 1 and nothing is drawn.
+        ValueError: if it is below 1, or above 1 without sampling.
     """
     number = num_return_sequences if given is None else given
     if not isinstance(number, int) or number < 1:
         raise ValueError(f"num_return_sequences must be at least 1, found {quote(number)}")
     if number > 1 and not generation["do_sample"]:
         raise ValueError(
-            f"num_return_sequences must be 1 if nothing is drawn, found {number}: add do_sample=True, or a "
+            f"num_return_sequences must be 1 without sampling, found {number}: add do_sample=True, or a "
             "temperature above 0"
         )
     return number
@@ -128,7 +128,7 @@ def describe_generation(
     Args:
         model: the base model; the preferences of its generation configuration are reset to the defaults.
         sampling: how tokens are chosen.
-        config: its settings have precedence over all others.
+        config: its settings take precedence over all others.
     """
     defaults = GenerationConfig._get_default_generation_params()
     own = vars(model.generation_config)
@@ -146,7 +146,7 @@ def describe_generation(
 
 
 def depends_on_place(generation: Mapping[str, Any]) -> bool:
-    """Tell whether the choice of a token depends on the row's other tokens or on where the answer begins.
+    """Return whether the choice of a token depends on the row's other tokens or on where the answer begins.
 
     Examples are ``repetition_penalty`` and ``forced_eos_token_id``.
 

@@ -45,7 +45,7 @@ def insert_expert(stack: ExpertStack, expert: Expert, index: int) -> ExpertStack
 
     Raises:
         IncompatibleExpert: if the name is taken, a module of the expert is missing in the model or has
-            another shape, or it stands on another general expert than the model's; the model is not changed
+            another shape, or it builds on another general expert than the model's; the model is not changed
             then.
         FormatError: if the expert's file is damaged; the model is not changed then.
         ValueError: within ``assign``, ``planned`` or ``routed``.
@@ -65,7 +65,7 @@ def insert_expert(stack: ExpertStack, expert: Expert, index: int) -> ExpertStack
 
 
 def _join_standing(general: General | None, expert: Expert) -> General | None:
-    """Return the model's general expert, with a further expert that may stand on it."""
+    """Return the model's general expert, with an additional expert that may build on it."""
     weights = expert.card.on_top_of
     if weights is None:
         return general
@@ -114,7 +114,7 @@ def drop_expert(stack: ExpertStack, name: str) -> ExpertStack:
 
     Raises:
         UnknownExpert: if it is not on the model.
-        IncompatibleExpert: if other experts stand on it.
+        IncompatibleExpert: if other experts build on it.
         ValueError: within ``assign``, ``planned`` or ``routed``.
     """
     index = stack.index(name)
@@ -138,14 +138,14 @@ def drop_expert(stack: ExpertStack, name: str) -> ExpertStack:
 
 
 def _leave_standing(general: General | None, name: str) -> General | None:
-    """Return the model's general expert without one that stood on it."""
+    """Return the model's general expert without one that built on it."""
     if general is None:
         return None
     if name == general.name:
         some = sorted(general.standing)
         raise IncompatibleExpert(
             f"expert {name!r} cannot be removed, because {say_count(len(some), 'expert')} of this model "
-            f"stand on it ({quote(some[0])} first): remove these first, or detach the model"
+            f"build on it ({quote(some[0])} first): remove these first, or detach the model"
         )
     return replace(general, standing=general.standing - {name})
 

@@ -1,4 +1,4 @@
-"""Locating a hub model: at the hub if it answers soon, else among earlier downloads."""
+"""Locating a hub model: at the hub if it answers quickly, otherwise among earlier downloads."""
 
 from pathlib import Path
 from typing import NamedTuple
@@ -20,7 +20,7 @@ class HubModel(NamedTuple):
 
 
 def locate_hub_model(name: str, revision: str | None) -> HubModel:
-    """Return the hub id if the hub answers, else the folder of an earlier download.
+    """Return the hub id if the hub answers, otherwise the folder of an earlier download.
 
     Without a network, ``huggingface_hub`` would retry for a minute.
 

@@ -16,7 +16,7 @@ BaseLayer: TypeAlias = nn.Linear | Conv1D | StackedLayer
 
 
 def is_base_layer(module: nn.Module) -> bool:
-    """Return whether a module can have experts: linear layers, GPT-2's Conv1D, quantised ones, sub-layers."""
+    """Return whether a module can have experts: a linear or quantised layer, a Conv1D or a sub-layer."""
     return isinstance(module, nn.Linear | Conv1D | StackedLayer)
 
 
@@ -34,7 +34,7 @@ def takes_factors(module: nn.Module | None) -> bool:
 
 def layer_shape(layer: BaseLayer) -> tuple[int, int]:
     """Return a layer's input and output width, ``(I, O)``."""
-    # The weight's own shape is no help: Conv1D stores it transposed, quantised layers pack it.
+    # The weight's own shape cannot be used: Conv1D stores it transposed, quantised layers pack it.
     if isinstance(layer, Conv1D):
         return layer.nx, layer.nf
     if is_gate(layer):

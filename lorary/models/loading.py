@@ -1,4 +1,4 @@
-"""Loading the files of a base model with ``transformers``, quantised or as they are."""
+"""Loading the files of a base model with ``transformers``, quantised or unchanged."""
 
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -27,7 +27,7 @@ from lorary.models.quiet import without_cast_notes, without_progress_bars
 
 
 class LoadPlan(NamedTuple):
-    """What is to be loaded, and how; see ``load_base``."""
+    """The model to load and its settings; see ``load_base``."""
 
     name: str
     """The name, for messages."""
@@ -56,7 +56,7 @@ def load_files(source: str, plan: LoadPlan) -> Loaded:
     """Load a model and its tokenizer from a folder, or from the hub; no code of it is run.
 
     Raises:
-        BaseModelError: if it cannot be quantised so.
+        BaseModelError: if it cannot be quantised in this way.
         Exception: whatever ``transformers`` raises on damaged or unusual files.
     """
     config = AutoConfig.from_pretrained(source, revision=plan.revision, trust_remote_code=False)
@@ -97,8 +97,8 @@ def _choose_quantization(config: PreTrainedConfig, plan: LoadPlan) -> dict[str, 
         method = str(getattr(method, "value", method))
         if plan.quantization is not None:
             raise BaseModelError(
-                f"base model {quote(plan.name)} is quantised already, by {quote(method, 60)}: load it "
-                "without a quantization"
+                f"base model {quote(plan.name)} is already quantised, by {quote(method, 60)}: "
+                "load it without a quantization"
             )
         require_method(method, f"base model {quote(plan.name)}")
         return {"device_map": {"": plan.device}}

@@ -64,12 +64,12 @@ def target_losses(
 
 
 class TargetScores(NamedTuple):
-    """What a model says of the tokens that follow some positions."""
+    """A model's scores of the tokens that follow some positions."""
 
     losses: Tensor
     """Negative log-likelihoods, ``[N]``, float32."""
     is_likeliest: Tensor
-    """Whether no other token has a greater logit, ``[N]``; of equal ones the first counts."""
+    """Whether no other token has a larger logit, ``[N]``; of equal logits the first counts."""
 
 
 def target_scores(

@@ -1,4 +1,4 @@
-"""The operator ``mix``: the weighted outputs of each token's experts, out of many low-rank experts.
+"""The operator ``mix``: the weighted outputs of each token's experts among many low-rank experts.
 
 E experts, R rank (zero-padded), I layer input, O layer output, T tokens, K experts per token.
 

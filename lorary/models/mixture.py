@@ -24,8 +24,8 @@ _TOLERANCE = {torch.float32: 1e-4, torch.float64: 1e-8}
 class Mixture(nn.Module):
     """A mixture of experts whose sub-layers are modules, named as ``gate_up_proj[3]``.
 
-    Without a chooser the base model's own module computes the output. Else each sub-layer that the base model
-    chose for a token runs as a layer of its own, which may be an ``ExpertLinear``. The weights are not
+    Without a chooser the base model's own module computes the output. Otherwise each sub-layer that the base
+    model chose for a token runs as a separate layer, which may be an ``ExpertLinear``. The weights are not
     copied, and no weight change is formed.
 
     Args:
@@ -34,7 +34,7 @@ class Mixture(nn.Module):
         context: the state shared by all layers with experts.
 
     Raises:
-        IncompatibleExpert: if it computes something else than this class does.
+        IncompatibleExpert: if it computes something different from this class.
     """
 
     base: Any
@@ -100,8 +100,8 @@ class Mixture(nn.Module):
         allowed = _TOLERANCE.get(stacked.dtype, 0.05) * expected.norm()
         if not (found - expected).norm() <= allowed:
             raise IncompatibleExpert(
-                f"{type(self.base).__name__} at {path} computes more than its stacked weights say, so "
-                "experts cannot change it token by token: fold the expert into the base model (lorary.fold)"
+                f"{type(self.base).__name__} at {path} computes more than its stacked weights, so experts "
+                "cannot change it token by token: fold the expert into the base model (lorary.fold)"
             )
 
 
@@ -121,7 +121,7 @@ def open_mixtures(model: PreTrainedModel, paths: Iterable[str], context: Routing
         context: the state shared by all layers with experts.
 
     Raises:
-        IncompatibleExpert: if a mixture computes more than its weights say; the model is not changed then.
+        IncompatibleExpert: if a mixture computes more than its weights; the model is not changed then.
     """
     wanted = {entry.module for path in paths if (entry := read_entry(path)) is not None}
     opened = {

@@ -44,7 +44,8 @@ def new_folder(place: str | Path) -> Iterator[Path]:
     scratch = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        # mkdtemp gives access to the owner only; the result is to be an ordinary folder, as the umask says.
+        # mkdtemp gives access to the owner only; the result should be an ordinary folder with the permissions
+        # of the umask.
         unfinished = path.parent / f".{path.name}.{secrets.token_hex(4)}"
         unfinished.mkdir()
         scratch = unfinished

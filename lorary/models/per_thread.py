@@ -28,7 +28,7 @@ class PerThread(threading.local, Generic[Value]):
 
     @contextmanager
     def set_to(self, value: Value) -> Iterator[None]:
-        """Within this context the value of the thread that entered it is another."""
+        """Within this context the thread that entered it has another value."""
         # The cell is remembered: if a generator is left open, another thread may run the cleanup.
         cell = self.cell
         before = cell.value

@@ -19,7 +19,7 @@ class Plan:
         weights: their weights, ``[P, K]``; 0 excludes an expert.
         num_experts: E, the number of experts in the stacks.
         combine: ``"outputs"`` or ``"factors"``, see ``mix``.
-        general: which requests use the model's general expert besides, ``[P]`` bool; None: all.
+        general: which requests also use the model's general expert, ``[P]`` bool; None: all.
 
     Raises:
         ValueError: if shapes disagree or an index is out of range.
@@ -50,8 +50,8 @@ class Plan:
             )
         if general is not None and general.shape != indices.shape[:1]:
             raise ValueError(
-                f"a plan for {say_count(len(indices), 'request')} must tell of each whether it uses the "
-                f"general expert, found {tuple(general.shape)}"
+                f"a plan for {say_count(len(indices), 'request')} must state for each whether it "
+                f"uses the general expert, found {tuple(general.shape)}"
             )
         self.num_requests = len(indices)
         self.is_base_only = not bool(weights.any()) and (general is None or not bool(general.any()))
@@ -97,7 +97,7 @@ class Plan:
 
 
 class Nobody:
-    """A ``Chooser`` of no experts: only the general expert is on, on a model whose experts stand on one."""
+    """A ``Chooser`` of no experts: only the general expert is active, if the model's experts build on one."""
 
     def choose(self, path: str, x: Tensor, rows: Tensor) -> Choice:
         """Return a choice with weight 0; see ``Chooser``."""

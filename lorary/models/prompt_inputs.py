@@ -36,7 +36,7 @@ class PromptInputs:
     """A call's keyword arguments with virtual tokens before each row's own tokens.
 
     Keys and values go into the cache, as ``P`` columns; embeddings into the row, as ``V`` columns after them.
-    A call that goes on with a cache has both in the cache already, so only mask and positions change.
+    A call that continues with a cache already has both in the cache, so only mask and positions change.
 
     Args:
         model: the base model.

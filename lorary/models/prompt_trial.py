@@ -1,4 +1,4 @@
-"""Placing soft prompts on a model, and trying whether it can read them in one batch with other requests.
+"""Placing soft prompts on a model, and testing whether it can read them in one batch with other requests.
 
 B rows of a batch, V virtual tokens, D width of embeddings.
 """
@@ -28,7 +28,7 @@ _TOLERANCE = {torch.float32: 1e-3, torch.float64: 1e-6}
 
 @torch.no_grad()
 def place_prompts(model: PreTrainedModel, experts: Sequence[Expert]) -> dict[int, VirtualTokens]:
-    """Prepare the soft prompts of experts for a model, and try that it reads them exactly.
+    """Prepare the soft prompts of experts for a model, and test that it reads them exactly.
 
     Args:
         model: the base model, with experts or without.
@@ -128,7 +128,9 @@ def _try_prompts(model: PreTrainedModel, prompts: Sequence[VirtualTokens], name:
     expected = torch.stack(alone)
     allowed = _TOLERANCE.get(model.dtype, 0.05) * expected.float().norm()
     if together.shape != expected.shape or not (together.float() - expected.float()).norm() <= allowed:
-        raise _refuse(model, name, "requests of a batch with other numbers of virtual tokens change")
+        raise _refuse(
+            model, name, "results change with the numbers of virtual tokens of other requests in the batch"
+        )
 
 
 def _refuse(model: PreTrainedModel, name: str, why: str) -> IncompatibleExpert:

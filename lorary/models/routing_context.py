@@ -87,7 +87,7 @@ class RoutingContext:
         self.own: PerThread[Call | None] = PerThread(None)
         """The current call of each thread; None for the default."""
         self.general: int | None = None
-        """Place in the stacks of the general expert that others stand on; None if none do."""
+        """Place in the stacks of the general expert that others build on; None if none do."""
         self.lock = UseLock()
         self.left_out: dict[str, str] = {}
         """Name -> why the model does not have this expert, for error messages; a copy has none."""
@@ -105,5 +105,5 @@ class RoutingContext:
 
     @property
     def active(self) -> Call:
-        """The current call of this thread, else the default."""
+        """The current call of this thread, otherwise the default."""
         return self.own.cell.value or self.default

@@ -28,11 +28,11 @@ def save_folded(
     Args:
         base: the expert's base model; it is not changed.
         expert: the expert; each layer's weight becomes ``W + b @ a``, summed in float32 and rounded once.
-            Weights of a quantised base model are dequantised, which a warning says with the error.
+            Weights of a quantised base model are dequantised; a warning says so, with the error.
         folder: the folder for weights, settings, tokenizer and a README; it must be new or empty.
         dtype: of the weights; None for the base model's.
-        trust_base: whether to take an expert that names another base model, with a warning.
-        general: the general expert that the expert stands on, or a library that has it, see ``fold``.
+        trust_base: whether to accept an expert for another base model, with a warning.
+        general: the general expert that the expert builds on, or a library that has it, see ``fold``.
 
     Raises:
         IncompatibleExpert: if the expert was trained on another base model, or the base model's weights are

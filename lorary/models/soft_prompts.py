@@ -30,7 +30,7 @@ class _Entered(NamedTuple):
     """A call with soft prompts."""
 
     opened: ExitStack
-    """What ends with the call."""
+    """The contexts that end with the call."""
     length: int
     """Number of columns that the model reads; 0 if all of them are the caller's."""
     extra: int
@@ -98,7 +98,7 @@ class SoftPrompts:
         ids = values.get("input_ids")
         batch = values.get("inputs_embeds") if ids is None else ids
         if batch is None or (call.rows is None and call.num_requests not in (None, len(batch))):
-            return None  # the model, or its first layer with experts, says what is missing
+            return None  # the model, or its first layer with experts, raises the error
         rows = self._find_rows(call, batch)
         if rows is None:
             return None
@@ -106,7 +106,7 @@ class SoftPrompts:
         if not any(place is not None for place in found):
             return None
         if torch.compiler.is_compiling():
-            raise ValueError("a compiled model cannot read soft prompts: leave compile out")
+            raise ValueError("a compiled model cannot read soft prompts: leave out compile")
         prompts = [None if place is None else self.prompts[place] for place in found]
         inputs = PromptInputs(model, values, prompts)
         if self._most is not None and inputs.num_positions > self._most:
@@ -147,8 +147,8 @@ class SoftPrompts:
             return owner.to(batch.device)
         if self.are_used(call, 0):
             raise ValueError(
-                "a row with a soft prompt must be one request, found rows with several: pass each request as "
-                "a row of its own"
+                "a row with a soft prompt must be one request, found rows with several: pass each "
+                "request as a separate row"
             )
         return None
 

@@ -1,4 +1,4 @@
-"""A base model with a general expert that is always on, for training experts on top of it.
+"""A base model with a general expert that is always active, for training experts on top of it.
 
 R rank, I layer input, O layer output, T tokens.
 """
@@ -25,7 +25,7 @@ from lorary.models.mix import mix_stacks
 def general_on(model: PreTrainedModel, general: Expert) -> Iterator[None]:
     """Within this context every call of a model adds a general expert's output, by hooks on its layers.
 
-    The model's modules stay as they are, so that experts can be attached to them. No gradients of the general
+    The model's modules are not changed, so that experts can be attached to them. No gradients of the general
     expert are computed.
 
     Args:
@@ -35,7 +35,7 @@ def general_on(model: PreTrainedModel, general: Expert) -> Iterator[None]:
     Raises:
         IncompatibleExpert: if a layer of it is missing in the model, has another shape, is never called, or
             is a sub-layer or the gate of a mixture of experts; or if it has more than low-rank factors, or
-            stands on another expert.
+            builds on another expert.
         FormatError: if a weight of it is not finite.
     """
     check_general(general)

@@ -1,9 +1,9 @@
-"""Whether logits of two runs of one model agree, but for rounding.
+"""Whether logits of two runs of one model agree up to rounding.
 
-Two questions have different limits. *Is a text influenced by other texts?* is tried by changing the others
+Two questions have different limits. *Is a text influenced by other texts?* is tested by changing the others
 and keeping every shape: the same operations run on the same numbers, so most models give equal bits, in half
-precision too, and the limit is tight. *Does a text come out as alone?* compares runs of other shapes and
-other kernels, which round differently, so this limit is wide in half precision. It only has to detect wrong
+precision too, and the limit is tight. *Is a text's result the same as alone?* compares runs with other shapes
+and kernels, which round differently, so this limit is wide in half precision. It only has to detect wrong
 positions, because the first question detects every influence. Absolute positions are added to the
 embeddings, so the first layer's input is compared too, where little has been rounded yet.
 
@@ -26,12 +26,12 @@ _BFLOAT16_ROUNDING = 0.1
 # Difference of the first layer's inputs, relative to their root mean square.
 _STARTS = {torch.float64: 1e-6, torch.float32: 1e-4}
 _HALF_START = 0.02
-# Between the noise of two rows that cannot see each other, and what counts as influence.
+# Factor between the noise of two independent rows and what counts as influence.
 _NOISE_MARGIN = 2.0
 
 
 class Reading(NamedTuple):
-    """What a model computes for a text."""
+    """The results of a model for a text."""
 
     logits: Tensor
     """At each token, ``[N, V]``."""
@@ -54,18 +54,18 @@ class Agreement:
         self.rounding = _ROUNDINGS.get(dtype, _BFLOAT16_ROUNDING) * self.scale
         self.start = _STARTS.get(dtype, _HALF_START)
         self.influence = _INFLUENCES.get(dtype, _HALF_INFLUENCE) * self.scale
-        # More than rounding is no noise: the rows of a batch influence each other.
+        # A difference larger than rounding means that the rows of a batch influence each other.
         self.noise = noise if noise <= self.rounding else 0.0
 
     def is_influenced(self, found: Tensor, before: Tensor) -> bool:
-        """Return whether a text's logits ``[N, V]`` are others than before only other texts were changed."""
+        """Return whether a text's logits ``[N, V]`` changed when only other texts were changed."""
         difference = (found - before).abs()
         if _is_at_most(difference.max(), self.influence):
             return False
         return not _is_at_most(_mean_square(difference), _NOISE_MARGIN * self.noise)
 
     def differs(self, found: Reading, alone: Reading) -> bool:
-        """Return whether a text comes out otherwise than alone."""
+        """Return whether a text's results differ from those of the text alone."""
         if not _is_at_most(_mean_square(found.logits - alone.logits), self.rounding):
             return True
         if found.start is None or alone.start is None:

@@ -66,7 +66,7 @@ class EncodedBatch:
 
 
 def encode_sequences(sequences: Sequence[TokenizedExample], padding_id: int = 0) -> EncodedBatch:
-    """Put the prompt and the target of each tokenised example into a row of their own, padded on the right.
+    """Put the prompt and the target of each tokenised example into their own rows, padded on the right.
 
     Args:
         sequences: prompts with their targets.

@@ -50,6 +50,6 @@ def _try_rows(model: PreTrainedModel) -> bool:
 
 
 def _lay_out_as_pairs(sequences: Sequence[TokenizedExample]) -> EncodedBatch:
-    """Take each text of the trial for a prompt, and its later half, reversed, for the target."""
+    """Use each text of the trial as a prompt, and its later half, reversed, as the target."""
     texts = [read_tokens(sequence) for sequence in sequences]
     return encode_sequences([TokenizedExample(text, text[: len(text) // 2 - 1 : -1]) for text in texts])

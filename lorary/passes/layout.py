@@ -15,7 +15,7 @@ class Layout(StrEnum):
     """The arrangement of sequences in a forward pass, cheapest first; the first exact one is used."""
 
     SHARED = "shared"
-    """Several sequences per row, equal beginnings stored once; a mask only where a beginning is shared."""
+    """Several sequences per row, shared prefixes stored once; a mask only where a prefix is shared."""
     MASKED = "masked"
     """As ``SHARED``, with a mask in every pass: the model does not detect beginnings by ``position_ids``."""
     PACKED = "packed"
@@ -31,7 +31,7 @@ class Layout(StrEnum):
 
     @property
     def shares(self) -> bool:
-        """Whether sequences of one request share the cells of equal beginnings."""
+        """Whether sequences of one request share the cells of shared prefixes."""
         return self in (Layout.SHARED, Layout.MASKED)
 
     @property
@@ -84,7 +84,7 @@ class _Limits:
         self.takes_batches = not _changes_with_length(config, longest)
         # Keys compressed in blocks of a row mix the texts of the row; a block may be longer than the trial.
         compresses = any(getattr(config, name, None) for name in ("compress_rates", "indexer_compress_ratio"))
-        # GPT-Neo's window is counted in cells of the row, where a shared beginning may be far from its text.
+        # GPT-Neo's window is counted in cells of the row, where a shared prefix may be far from its text.
         own_window = getattr(config, "window_size", None)
         # A mask that is passed to other models replaces their own, which has their windows and chunks.
         self.takes_masks = (

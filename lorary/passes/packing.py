@@ -1,7 +1,7 @@
 """Arranging token sequences in rows: several in a row with little padding, or one per row.
 
 A *cell* is a position in a row; the model computes every cell. Sequences of one group share the cells of
-equal beginnings. So a task's definition, or a question before its choices, is computed once. A row is then a
+shared prefixes. Thus a task's definition, or a question before its choices, is computed once. A row is then a
 forest of prefix trees, and a cell attends to its ancestors only. The last token of a sequence has no cell,
 because it predicts nothing.
 
@@ -63,7 +63,7 @@ class Batch:
 
     @property
     def decoder_uses(self) -> None:
-        """There is no decoder with rows of its own."""
+        """There is no separate decoder."""
 
     def inputs_for(self, model: PreTrainedModel) -> dict[str, Tensor | bool]:
         """Return the keyword arguments for a ``transformers`` model."""
@@ -90,9 +90,9 @@ def pack_sequences(
         row_length: L; it is raised to the length of the longest sequence if necessary.
         padding_id: any valid token id. None: a token of the sequences, because the embedding of a padding
             token may be zero, where norms have no gradient.
-        groups: the group of each sequence; sequences of one group share the cells of equal beginnings. All
-            else that the model's output depends on, such as the experts, must be equal within a group. None:
-            nothing is shared.
+        groups: the group of each sequence; sequences of one group share the cells of shared prefixes.
+            Everything else that the model's output depends on, such as the experts, must be equal within a
+            group. None: nothing is shared.
         always_mask: make a mask even if no cell is shared.
 
     Raises:
@@ -193,7 +193,7 @@ class _Builder:
         )
 
     def _place_piece(self, row: int, start: int, members: Sequence[int]) -> int:
-        """Place sequences that share beginnings, each after the one that it shares most with.
+        """Place sequences that share prefixes, each after the one with which it shares most.
 
         Returns:
             The first free cell of the row.

@@ -1,4 +1,4 @@
-"""Finding sequences with equal beginnings, and the number of cells that they need if they share these."""
+"""Finding sequences with shared prefixes, and counting the cells that they need if these are shared."""
 
 from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ TokenIds = tuple[int, ...]
 
 @dataclass(frozen=True)
 class Piece:
-    """Sequences of one group in one row, sorted so that neighbours share the longest beginnings."""
+    """Sequences of one group in one row, sorted so that neighbours share the longest prefixes."""
 
     members: list[int]
     """Indices of the sequences."""
@@ -24,7 +24,7 @@ def read_tokens(sequence: TokenizedExample) -> TokenIds:
 
 
 def measure_overlap(left: TokenIds, right: TokenIds) -> int:
-    """Return the length of the common beginning of two sequences."""
+    """Return the length of the common prefix of two sequences."""
     shortest = min(len(left), len(right))
     for index in range(shortest):
         if left[index] != right[index]:
@@ -55,7 +55,7 @@ def cut_pieces(tokens: Sequence[TokenIds], groups: Sequence[Hashable] | None, ro
 def plan_passes(
     sequences: Sequence[TokenizedExample], groups: Sequence[Hashable] | None, max_cells: int
 ) -> list[list[int]]:
-    """Divide sequences into forward passes, such that sequences with long equal beginnings share a pass.
+    """Divide sequences into forward passes, so that sequences with long shared prefixes are in one pass.
 
     Args:
         sequences: prompts with their targets.
@@ -105,7 +105,7 @@ def _walk(tokens: Sequence[TokenIds], groups: Sequence[Hashable] | None) -> Iter
         gathered.setdefault(group, []).append(index)
     for members in gathered.values():
         before: TokenIds = ()
-        # In lexicographic order, neighbours share the longest beginnings.
+        # In lexicographic order, neighbours share the longest prefixes.
         for place, index in enumerate(sorted(members, key=tokens.__getitem__)):
             yield index, len(tokens[index]) - measure_overlap(before, tokens[index]), place == 0
             before = tokens[index]

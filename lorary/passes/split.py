@@ -59,8 +59,8 @@ def split_passes(
     Args:
         sequences: prompts with their targets.
         requests: the request of each sequence, from 0. Sequences of one request use the same experts. If
-            ``layout`` shares beginnings, they share theirs; so a chooser's choice for a token may depend on
-            the request and on the tokens up to that one only.
+            ``layout`` shares prefixes, theirs are shared; so a chooser's choice for a token may depend
+            only on the request and on the tokens up to that token.
         layout: an exact layout on the model, from ``find_layout``.
         tokens_per_pass: maximum number of cells of a pass, shared cells counted once; a longer sequence runs
             alone.

@@ -21,8 +21,8 @@ from lorary.passes.encoded import EncodedBatch
 from lorary.passes.first_inputs import capture_first_inputs, select_cells
 from lorary.passes.packing import Batch, pack_sequences, pad_sequences
 
-# Three texts with an equal beginning, one of them longer, and two with other beginnings. All tokens after the
-# beginning are even, so adding 1 changes a text, but not the order of the sorted texts.
+# Three texts with the same prefix, one of them longer, and two with other prefixes. All tokens after
+# the prefix are even, so adding 1 changes a text, but not the order of the sorted texts.
 _BEGINNING = (5, 6, 7)
 _TEXTS = (
     (*_BEGINNING, 8, 10, 12),
@@ -51,7 +51,7 @@ class Tried:
     """The layouts that are exact on a model, for short texts."""
 
     masked: bool
-    """Rows of several texts that share beginnings, with an attention mask."""
+    """Rows of several texts that share prefixes, with an attention mask."""
     packed: bool
     """Rows of several texts, distinguished by ``position_ids``."""
     padded: bool
@@ -156,7 +156,7 @@ def is_exact(
 
 
 def _change(text: Sequence[int], model: PreTrainedModel) -> list[int]:
-    """Change a text's tokens after the beginning."""
+    """Change a text's tokens after the prefix."""
     vocabulary = model.get_input_embeddings().weight.shape[0]
     start = len(_BEGINNING) if tuple(text[: len(_BEGINNING)]) == _BEGINNING else 0
     return [*text[:start], *((token + 1) % vocabulary for token in text[start:])]
@@ -167,7 +167,7 @@ def _as_sequences(texts: Sequence[Sequence[int]]) -> list[TokenizedExample]:
 
 
 def read_texts(model: PreTrainedModel, lay_out: LayOut, texts: Sequence[Sequence[int]]) -> list[Reading]:
-    """Read each text of a batch that is laid out in this way."""
+    """Read each text of a batch with this layout."""
     batch = lay_out(_as_sequences(texts)).to(model.device)
     with select_positions(model, batch.positions), capture_first_inputs(model) as inputs:
         logits = model(**batch.inputs_for(model)).logits[0].float()

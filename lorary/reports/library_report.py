@@ -51,11 +51,11 @@ class LibraryReport:
     usage_by_task: Usage | None = None
     """Task -> expert -> share of the routing."""
     usage_by_layer: Usage | None = None
-    """Layer -> expert -> share of the routing; empty for a router that chooses once per request."""
+    """Layer -> expert -> share of the routing; empty for a request router."""
     entropy_by_layer: Mapping[str, float] | None = None
     """Layer -> entropy of the routing in nats; empty as above."""
     scores_by_task: Mapping[str, RequestScores] | None = None
-    """Task -> the scores of a router that chooses once per request."""
+    """Task -> the scores of a request router."""
     similarity: tuple[tuple[float, ...], ...] | None = None
     """Cosines of the experts' weight changes, ``[E, E]``."""
     transfer: Usage | None = None

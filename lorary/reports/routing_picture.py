@@ -38,7 +38,7 @@ def write_routing_html(
         names: all experts, in the order of colours and columns.
         usage_by_task: task -> expert -> share, drawn as a heat map.
         usage_by_layer: layer -> expert -> share, from the first layer to the last, drawn as bars.
-        scores_by_task: task -> the scores of a router that chooses once per request.
+        scores_by_task: task -> the scores of a request router.
         result: a result to be shown first, with a table for each metric.
         title: the page's heading.
 

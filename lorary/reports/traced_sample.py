@@ -56,7 +56,7 @@ def trace_sample(
 
 
 def judge_answer(answer: str, targets: Sequence[str]) -> bool | None:
-    """Tell whether an answer equals a target, apart from case and spacing; None for long targets."""
+    """Return whether an answer equals a target, apart from case and spacing; None for long targets."""
     if any("\n" in target.strip() or len(target) > LONGEST_COMPARED for target in targets):
         return None
     return bool(exact_match(answer, targets))

@@ -36,9 +36,9 @@ def arrow_scores(
         x: layer inputs, ``[T, I]``. The product is computed in their dtype.
         prototypes: unit rows ``[E, I]``; their signs do not matter.
         gains: ``[E]``, factors of the scores; None for 1.
-        input_norm: what each input is divided by. ``none``: nothing. ``unit``: its length, so that scores are
-            absolute cosines. ``rms``: its root mean square, so that scores are absolute cosines times √I. An
-            input of zeros has scores of zero.
+        input_norm: what each input is divided by. ``none``: nothing. ``unit``: its norm, so that scores
+            are absolute cosines. ``rms``: its root mean square, so that scores are absolute cosines times √I.
+                An input of zeros has scores of zero.
 
     Returns:
         Scores ``[T, E]`` in float32, at least 0.
@@ -55,11 +55,11 @@ def arrow_scores(
 
 
 class ArrowRouter(nn.Module):
-    """One layer's Arrow router. Move it to the model's dtype: else each call converts the prototypes.
+    """One layer's Arrow router. Move it to the model's dtype; otherwise each call converts the prototypes.
 
     Args:
         prototypes: unit rows ``[E, I]``, as from ``arrow_prototypes``.
-        gains: ``[E]``, used with ``weigh_by_gain`` only; None is fine without it.
+        gains: ``[E]``, used with ``weigh_by_gain`` only; None without it.
         top_k: K, the number of experts that each token keeps.
         temperature: divides the scores before the softmax.
         input_norm: ``none``, ``unit`` or ``rms``, see `arrow_scores`.

@@ -1,4 +1,4 @@
-"""The chooser of experts that are known for each request, with weights of their own for groups of layers.
+"""The chooser of experts that are known for each request, with separate weights for groups of layers.
 
 P requests of a call, T tokens, K experts per request, G groups of layers.
 """
@@ -12,7 +12,7 @@ from lorary.routing.contract import Choice
 
 
 class BlockPlan:
-    """A ``Chooser`` of given experts for each request, weighed apart in each group of layers.
+    """A ``Chooser`` of given experts for each request, weighed separately in each group of layers.
 
     Args:
         indices: the experts of each request, ``[P, K]``.

@@ -1,8 +1,8 @@
 """Calibrated scores: how strongly experts react to a request, relative to generic requests.
 
 Reactions of different experts are not comparable by themselves: one expert reacts strongly to every input,
-another weakly. So an expert's reaction to a request is compared with its reaction to generic requests, at
-each layer.
+another weakly. Therefore an expert's reaction to a request is compared with its reaction to generic requests,
+at each layer.
 
 Shape letters: T tokens, B requests, E experts, R rank, I layer input.
 """
@@ -21,15 +21,15 @@ generic requests, and dividing by their tiny deviation would make them dominate 
 def whiten_readings(roots: Tensor, mean: Tensor, covariance: Tensor, ridge: float) -> tuple[Tensor, Tensor]:
     """Compute matrices that whiten experts' outputs by their covariance on generic tokens, in rank space.
 
-    An expert's output ``b a x`` has the length of ``rootᵀ a x``, whose covariance over generic tokens is
+    An expert's output ``b a x`` has the norm of ``rootᵀ a x``, whose covariance over generic tokens is
     ``S = rootᵀ C root``. The whitening matrix is ``whitener = root (S + ridge · trace(S))^-½``.
 
     Args:
         roots: roots of ``bᵀb``, ``[E, R, R]``, from `compute_norm_roots`; zeros where there is no expert.
         mean: of ``a x`` over generic tokens, ``[E, R]``.
         covariance: C, of ``a x`` over generic tokens, ``[E, R, R]``.
-        ridge: above 0. The larger it is, the less is whitened; for a very large one only the length of the
-            expert's output counts.
+        ridge: above 0. The larger it is, the weaker the whitening; with a very large one only the
+            norm of the expert's output counts.
 
     Returns:
         Whiteners ``[E, R, R]`` and offsets ``mean · whitener`` ``[E, R]``, both float32. Directions of

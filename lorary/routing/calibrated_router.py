@@ -36,7 +36,7 @@ class DeviationMeter:
         whiteners: module path -> ``[E, R, R]``, from `whiten_readings`.
         offsets: module path -> ``[E, R]``, from `whiten_readings`.
         last_share: weight of a request's last token; the mean over all tokens has the rest.
-        most_tokens: number of a request's tokens that are measured at most, see ``Requests.weigh_cells``.
+        most_tokens: maximum number of a request's tokens that are measured, see ``Requests.weigh_cells``.
     """
 
     skips_first = True
@@ -70,16 +70,16 @@ class CalibratedRouter(DeviationMeter):
         generic: module path -> mean and standard deviation, over generic requests, of a request's average of
             ``describe``, ``[E]`` each.
         last_share: weight of a request's last token; the mean over all tokens has the rest.
-        most_tokens: number of a request's tokens that are measured at most; None for all.
+        most_tokens: maximum number of a request's tokens that are measured; None for all.
         top_k: K, the number of experts that each request keeps.
         temperature: divides the scores before the softmax.
         abstain: the base model's score, see `keep_top_k`.
         margin: difference between the best and the fourth score for full trust, see `trust_margin`; None for
             full trust always.
-        fallback: what has the part of a request that is not trusted; ``"general"`` needs a general expert.
+        fallback: what gets the part of a request that is not trusted; ``"general"`` needs a general expert.
         most: largest trusted part of a request.
-        spread: sum of all experts' weights in a request without any trust, if these are fallen back on.
-        general: index of the general expert, which is none of the E experts; None if there is none.
+        spread: sum of all experts' weights in a request without any trust, if all experts are the fallback.
+        general: index of the general expert, which is not one of the E experts; None if there is none.
 
     Raises:
         ValueError: if an option is out of range.
@@ -136,8 +136,8 @@ class CalibratedRouter(DeviationMeter):
             averages: module path -> averages of ``describe`` over each request, ``[B, E]``.
 
         Returns:
-            Indices ``[B, K]`` int64 and weights ``[B, K]`` float32, ready for a plan. K is ``top_k``, one
-            more with the general expert, and E if all experts share what is not trusted.
+            Indices ``[B, K]`` int64 and weights ``[B, K]`` float32, ready for a plan. K is ``top_k``,
+            one more with the general expert, and E if all experts are the fallback.
         """
         return self.choose_by(self.score(averages))
 

@@ -21,18 +21,18 @@ from lorary.routing.top_k import keep_top_k
 
 OPENING = "Each line names an expert and says what it is for.\n\n"
 ASKING = "\nWhich expert fits the request best? Answer with its name.\n\nRequest: {request}\nExpert:"
-# Of a card's tasks; the description says the rest.
+# Maximum number of a card's tasks in the text; the description covers the rest.
 MOST_TASKS = 5
 
 
 @dataclass(frozen=True)
 class Card:
-    """What the base model reads of an expert."""
+    """The text that the base model reads about an expert."""
 
     name: str
     """The expert's name."""
     description: str = ""
-    """What it is for."""
+    """Its purpose."""
     tasks: tuple[str, ...] = ()
     """The tasks that it was trained on."""
 
@@ -43,10 +43,10 @@ class Card:
 
     @classmethod
     def load(cls, content: Tensor) -> "Card":
-        """Decode what ``dump`` returned; a saved model's file may hold anything.
+        """Decode the result of ``dump``; a saved model's file is untrusted.
 
         Raises:
-            FormatError: if it is nothing that ``dump`` returns.
+            FormatError: if it is not a result of ``dump``.
         """
         found = parse_json_object(content.cpu().numpy().tobytes(), "the card of an expert")
         name, description, tasks = (found.get(key) for key in ("name", "description", "tasks"))
@@ -66,8 +66,8 @@ class Card:
 class CardRouter:
     """A ``RequestRouter`` by the log-likelihood of experts' names after their cards and the request.
 
-    The cards come first, so that their text is read once for all requests of a pass, where the base model
-    allows that (see ``lorary.passes``). Names end with a line break, so that a name is not preferred to a
+    The cards come first, so that their text is read once for all requests of a pass if the base
+    model allows it (see ``lorary.passes``). Names end with a line break, so that a name is not preferred to a
     longer one that begins with it.
 
     Args:
@@ -127,7 +127,7 @@ class CardRouter:
         ]
 
     def describe(self, place: str, x: Tensor) -> Tensor:
-        """Return the tokens unchanged; the router looks at no layer."""
+        """Return the tokens unchanged; the router reads no layer."""
         return x
 
     def choose(self, averages: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:

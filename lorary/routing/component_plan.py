@@ -1,4 +1,4 @@
-"""The chooser of components of experts: a request has experts, a token those of their parts that react most.
+"""The chooser of components of experts: a request has experts, a token the components that react most.
 
 A component is a pair of a row of ``a`` and a column of ``b``: an expert of rank 1.
 
@@ -21,14 +21,14 @@ def divide_components(shares: Tensor, num_components: int, most: int) -> Tensor:
     Args:
         shares: ``[P, K]``, at least 0.
         num_components: N, the number to divide.
-        most: maximum number for one expert; what it leaves goes to the others in the order of their shares.
+        most: maximum number for one expert; the remainder goes to the others in the order of their shares.
 
     Returns:
-        ``[P, K]`` int64. Rows with shares of 0 only get no component; others get N, or all that there are.
+        ``[P, K]`` int64. Rows with only shares of 0 get no component; others get N, or all that exist.
     """
     exact = shares * (num_components / shares.sum(-1, keepdim=True).clamp_min(1e-30))
     counts = exact.floor().clamp_max(most).long()
-    # One more for the largest remainder, until all are given.
+    # One more for the largest remainder, until all are assigned.
     order = (exact - counts).argsort(dim=-1, descending=True, stable=True)
     while bool((counts.sum(-1) < min(num_components, most * shares.shape[-1])).any()):
         for column in order.unbind(-1):
@@ -43,13 +43,13 @@ class ComponentPlan:
     """A ``Chooser`` of the most active components of each request's experts.
 
     Every kept component has the same weight: the root of the experts' largest rank over their number, so that
-    their sum varies as the output of one whole expert does. Ranks are counted without padding.
+    their sum has the variance of one whole expert's output. Ranks are counted without padding.
 
     Args:
         indices: the experts of each request, ``[P, K]``.
         shares: their shares of the components, ``[P, K]``; zeros for a request without experts.
         a: module path -> down-projections, ``[E, R, I]``; not copied.
-        lengths: module path -> lengths of the columns of ``b``, ``[E, R]``.
+        lengths: module path -> norms of the columns of ``b``, ``[E, R]``.
         share: components per token, as a share of those of all K experts.
     """
 

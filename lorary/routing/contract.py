@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 
 class Subset(NamedTuple):
-    """The experts in use, if they are known beforehand."""
+    """The experts in use, if they are known in advance."""
 
     experts: slice | Tensor
     """Their places in the stacks: a slice if they are adjacent, else ``[U]``."""
@@ -32,10 +32,10 @@ class Choice(NamedTuple):
     combine: str = "outputs"
     """``"outputs"`` or ``"factors"``, see ``lorary.models.mix``."""
     subset: Subset | None = None
-    """The experts in use, if they are few and known beforehand: a layer may then slice their stacks."""
+    """The experts in use, if they are few and known in advance; a layer may then slice their stacks."""
     general: Tensor | None = None
-    """Weight of the model's general expert for each token, ``[T]``; None: 1. Its output is added apart from
-    the others. Only models whose experts stand on one use it."""
+    """Weight of the model's general expert for each token, ``[T]``; None: 1. Its output is added separately
+    from the others. Only models whose experts build on one use it."""
     components: int | None = None
     """R, if the indices are not those of experts but of their components, the pairs of a row of ``a`` and a
     column of ``b``: row r of expert e is ``e · R + r``. Outputs of components are added: ``combine`` is
@@ -85,7 +85,7 @@ class LayerRouters:
 
 
 class Mixed:
-    """A chooser that gives the requests of a call to several choosers.
+    """A chooser that divides the requests of a call among several choosers.
 
     Args:
         parts: pairs of some requests and their chooser, each request in one pair at most; requests in no pair
@@ -190,7 +190,7 @@ def split_experts(choice: Choice, rank: int) -> Choice:
     rows = torch.arange(rank, device=choice.indices.device)
     indices = (choice.indices[..., None] * rank + rows).flatten(1)
     weights = choice.weights.repeat_interleave(rank, 1)
-    # One expert is the same in both ways to combine.
+    # A single expert is the same in both modes of combining.
     combine = choice.combine if choice.indices.shape[1] > 1 else "outputs"
     return Choice(indices, weights, combine, None, choice.general, rank)
 
@@ -228,7 +228,7 @@ def _promote_dtypes(choices: Sequence[Choice]) -> torch.dtype:
 
 
 def _agree_on_combine(choices: Sequence[Choice]) -> str:
-    """Return the one way to combine; choices of one expert per token agree with both ways."""
+    """Return the common mode of combining; choices of one expert per token agree with both."""
     ways = {choice.combine for choice in choices if choice.indices.shape[1] > 1} or {choices[0].combine}
     if len(ways) > 1:
         raise ValueError(

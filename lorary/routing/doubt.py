@@ -1,4 +1,4 @@
-"""Where a request goes as far as no expert stands out.
+"""The part of a request that goes to the fallback because no expert stands out.
 
 Shape letters: B requests, E experts, K experts kept per request.
 """
@@ -14,7 +14,7 @@ so the best is compared with the fourth and not with the second."""
 
 
 def trust_margin(scores: Tensor, margin: float) -> Tensor:
-    """Compute how far the best expert stands out, as a share of a margin.
+    """Compute how clearly the best expert stands out, relative to a margin.
 
     Args:
         scores: ``[B, E]``; a NaN counts as the worst.
@@ -33,7 +33,7 @@ def trust_margin(scores: Tensor, margin: float) -> Tensor:
 def fall_back_on_all(
     indices: Tensor, weights: Tensor, trust: Tensor, num_experts: int, spread: float
 ) -> tuple[Tensor, Tensor]:
-    """Give the kept experts the trusted part of each request, and all experts alike the rest.
+    """Give the kept experts the trusted part of each request, and all experts equal parts of the rest.
 
     Args:
         indices: the kept experts, ``[B, K]``.
@@ -75,9 +75,9 @@ def resolve_fallback(fallback: Fallback, has_general: bool, stands_on_general: b
     Args:
         fallback: the option.
         has_general: whether there is a general expert that is used only if it is chosen.
-        stands_on_general: whether all experts stand on a general one, which is always on.
+        stands_on_general: whether all experts build on a general one, which is always on.
     """
     if fallback != "general" or has_general:
         return fallback
-    # Where no expert is chosen, the general expert alone is left.
+    # Where no expert is chosen, only the general expert remains.
     return "base" if stands_on_general else "all"

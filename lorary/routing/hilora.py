@@ -18,8 +18,8 @@ from lorary.routing.material import RequestMaterial
 from lorary.routing.top_k import keep_top_k
 
 SMALLEST_SHARE = 0.01
-"""Smallest deviation of a component's readings, as a share of their root mean square over the expert's own
-tokens: a component with the same reading for all of them would make any other token impossible."""
+"""Smallest deviation of a component's values, as a share of their root mean square over the expert's own
+tokens: otherwise a component with the same value for all of them would make any other token impossible."""
 
 
 def component_likelihoods(readings: Tensor, means: Tensor, deviations: Tensor) -> Tensor:

@@ -12,13 +12,13 @@ from lorary.routing.configs.checks import InputNorm, check_input_norm
 def normalise_scores(scores: Tensor, x: Tensor, input_norm: InputNorm) -> Tensor:
     """Turn scores of inputs into scores of normalised inputs.
 
-    The scores must be proportional to the length of their input.
+    The scores must be proportional to the norm of their input.
 
     Args:
         scores: ``[T, E]``, float32.
         x: the inputs that were scored, ``[T, I]``.
-        input_norm: what each input is divided by: nothing (``none``), its length (``unit``) or its root mean
-            square (``rms``). An input of zeros keeps its scores of zero.
+        input_norm: what each input is divided by: nothing (``none``), its norm (``unit``) or its root
+            mean square (``rms``). An input of zeros keeps its scores of zero.
 
     Raises:
         ValueError: if ``input_norm`` is none of these.

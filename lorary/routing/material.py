@@ -71,10 +71,10 @@ class RequestMaterial:
     """Facts of the output layer: name -> a tensor per expert, such as embeddings of its examples, ``[N,
     D]``."""
     general: int | None = None
-    """Index of the model's general expert, which the router may fall back on; it is none of the E experts.
-    None if there is none, or if all experts stand on it, so that it is always on."""
+    """Index of the model's general expert, which the router may fall back on; it is not one of the E experts.
+    None if there is none, or if all experts build on it, so that it is always on."""
     stands_on_general: bool = False
-    """Whether all experts stand on a general one."""
+    """Whether all experts build on a general one."""
     places: tuple[str, ...] | None = None
     """The layers with experts that read every token of a prompt, in the stack's order; None: all of
     ``layers``."""

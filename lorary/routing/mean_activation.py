@@ -32,10 +32,10 @@ def mean_activation_scores(x: Tensor, means: Tensor) -> Tensor:
 
 
 class MeanActivationRouter(nn.Module):
-    """One layer's mean-activation router. Move it to the model's dtype: else each call converts the means.
+    """One layer's mean-activation router. Move it to the model's dtype, or each call converts the means.
 
     Args:
-        means: mean inputs of any length, ``[E, I]``; zeros give scores of 0.
+        means: mean inputs of any norm, ``[E, I]``; zeros give scores of 0.
         top_k: K, the number of experts that each token keeps.
         temperature: divides the scores before the softmax.
         abstain: the base model's score, see `keep_top_k`.

@@ -42,27 +42,27 @@ class RouterKind:
     build: Callable[[Any, "LayerMaterial"], "nn.Module"]
     """``(config, material) -> layer router``, called once per layer."""
     uses: Uses
-    """What it may use besides the request, as all tables of routers say."""
+    """What it may use besides the request, as shown in all tables of routers."""
     needs_tasks: bool = False
     """Whether one of its facts is computed from examples of the experts' tasks when a command uses it."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class RequestRouterKind:
-    """An entry of the table: a router that chooses once per request, from its prompt."""
+    """An entry of the table: a request router, from its prompt."""
 
     config: type[Any]
     """The dataclass of its options, a ``RouterConfig``."""
     build: Callable[[Any, "RequestMaterial"], "RequestRouter"]
     """``(config, material) -> request router``, called once per model."""
     uses: Uses
-    """What it may use besides the request, as all tables of routers say."""
+    """What it may use besides the request, as shown in all tables of routers."""
     needs_tasks: bool = False
     """Whether one of its facts is computed from examples of the experts' tasks when a command uses it."""
 
 
 def _find_builder(name: str) -> Callable[[Any, Any], Any]:
-    """Find a builder, ``"module.function"``, when it is first called: options and help need no PyTorch."""
+    """Import a builder, ``"module.function"``, at its first call, so that help needs no PyTorch."""
     file, _, function = name.rpartition(".")
 
     def build(config: Any, material: Any) -> Any:
@@ -121,7 +121,7 @@ ROUTERS: dict[str, RouterKind | RequestRouterKind] = {**TOKEN_ROUTERS, **REQUEST
 DEFAULT_ROUTER = "calibrated"
 ENCODER_ROUTER = "arrow"
 """The default on base models with an encoder and a decoder, which write no generic text to calibrate on."""
-"""The default router: the best one that needs nothing but the experts (docs/results/routing.md)."""
+"""The default router: the best one that needs no task data (docs/results/routing.md)."""
 
 
 def router_named(name: str) -> RouterKind | RequestRouterKind:

@@ -47,7 +47,7 @@ def phatgoose_scores(x: Tensor, gates: Tensor) -> Tensor:
 
 
 class PhatgooseRouter(nn.Module):
-    """One layer's PhatGOOSE router. Move it to the model's dtype: else each call converts the gates.
+    """One layer's PhatGOOSE router. Move it to the model's dtype; otherwise each call converts the gates.
 
     Args:
         gates: as trained, ``[E, I]``.

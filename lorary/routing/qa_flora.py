@@ -1,4 +1,4 @@
-"""qa-FLoRA: in each block, experts are weighed by how far they move the next-token distribution.
+"""qa-FLoRA: in each block, experts are weighed by how much they change the next-token distribution.
 
 Shape letters: P tokens, B requests, E experts, D hidden state, V vocabulary, G blocks, K experts kept per
 request.
@@ -19,7 +19,7 @@ from lorary.routing.request import OUTPUT, Runs
 
 
 def measure_divergences(logits: Tensor) -> Tensor:
-    """Compute how far each expert moves the next-token distribution away from the base model's.
+    """Compute how much each expert changes the base model's next-token distribution.
 
     Args:
         logits: of the base model and of each expert, ``[1 + E, V]``.
@@ -38,10 +38,9 @@ class QaFloraRouter:
     """A ``RequestRouter`` by the divergence of each expert from the base model after every block.
 
     Args:
-        blocks: module paths of the blocks with experts, in their order; without any, only the output counts.
-        output: the base model's output layer, hidden states ``[*, D]`` -> logits ``[*, V]``.
-        num_experts: E.
-        top_k: K, the number of experts that each request keeps.
+        blocks: module paths of the blocks with experts, in their order; without blocks, only the output
+            counts. output: the base model's output layer, hidden states ``[*, D]`` -> logits ``[*, V]``.
+            num_experts: E. top_k: K, the number of experts that each request keeps.
 
     Raises:
         ValueError: if ``top_k`` is out of range.
@@ -64,7 +63,7 @@ class QaFloraRouter:
         self.top_k = num_experts if top_k is None else top_k
         check_top_k(self.top_k, num_experts)
         self._blocks = {block: number for number, block in enumerate(blocks)}
-        # After the last block, the distribution is the model's own, of what the output layer receives.
+        # After the last block, the distribution is the model's own, from the input of its output layer.
         self.places = (*blocks[:-1], OUTPUT)
         self._output = output
 

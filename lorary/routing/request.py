@@ -1,4 +1,4 @@
-"""The contract of routers that choose once per request.
+"""The contract of request routers.
 
 Shape letters: T tokens, I width of a place, F features, B requests, E experts, K experts kept per request,
 G groups of layers.
@@ -25,7 +25,7 @@ class Runs(StrEnum):
     ALONE = "alone"
     """Once, without experts."""
     TOGETHER = "together"
-    """Once, with all experts on at once, each with weight 1."""
+    """Once, with all experts active together, each with weight 1."""
     EACH = "each"
     """Without experts, and with each expert alone."""
 
@@ -65,7 +65,7 @@ class RequestRouter(TokenDescriber, Protocol):
 
         Returns:
             Indices ``[B, K]`` int64 and weights ``[B, K]`` float32; or weights ``[B, G, K]``, if the router
-            is a ``RefiningRouter`` that weighs groups of layers apart.
+            is a ``RefiningRouter`` that weighs groups of layers separately.
         """
         ...
 
@@ -81,7 +81,7 @@ class ScoringRouter(Protocol):
 
 @runtime_checkable
 class ProbingRouter(Protocol):
-    """A request router that looks at runs with experts on; others read the base model without experts."""
+    """A request router that uses runs with experts; others read the base model without experts."""
 
     @property
     def runs(self) -> Runs:

@@ -49,7 +49,7 @@ class RetrievalRouter:
         examples: embeddings of each expert's examples, ``[N, D]`` with at least one row.
         top_k: K, the number of experts that each request keeps.
         temperature: divides the cosines before the softmax.
-        nearest: number of nearest examples whose cosines an expert's score is the mean of.
+        nearest: number of nearest examples; an expert's score is the mean of their cosines.
         abstain: the base model's score, see `keep_top_k`.
 
     Raises:

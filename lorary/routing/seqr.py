@@ -1,4 +1,4 @@
-"""SEQR: a token uses the expert whose output is longest, compared with its outputs on generic text.
+"""SEQR: a token uses the expert whose output has the largest norm, compared with its outputs on generic text.
 
 Shape letters: T tokens, E experts, S down-projections (1 if all experts share one, else E), R rank, I layer
 input, O layer output, K experts kept per token.
@@ -20,8 +20,8 @@ from lorary.routing.spectr import compute_norm_roots
 from lorary.routing.top_k import keep_top_k
 
 SMALLEST_SHARE = 0.01
-"""Smallest deviation, as a share of the mean, that lengths are divided by: an expert with nearly the same
-length for all generic tokens would have huge scores for any other."""
+"""Smallest deviation, as a share of the mean, by which norms are divided. Otherwise an expert with nearly the
+same norm for all generic tokens would have huge scores for any other token."""
 
 
 def find_shared_a(a: Tensor, b: Tensor) -> Tensor | None:
@@ -45,13 +45,13 @@ def find_shared_a(a: Tensor, b: Tensor) -> Tensor | None:
 
 
 def output_lengths(x: Tensor, a: Tensor, roots: Tensor, input_norm: InputNorm = "none") -> Tensor:
-    """Compute the length of each expert's output for each token, ``|b_e a_e x|``.
+    """Compute the norm of each expert's output for each token, ``|b_e a_e x|``.
 
     Args:
         x: layer inputs, ``[T, I]``. The product with ``a`` is computed in their dtype.
         a: down-projections, ``[S, R, I]``; one that all experts share is computed once for all.
-        roots: matrices with the lengths of ``b``, ``[E, R, R]``, from `compute_norm_roots`. They are the
-            triangular factors of a QR decomposition of ``b``, up to a rotation that keeps lengths.
+        roots: matrices with the norms of ``b``, ``[E, R, R]``, from `compute_norm_roots`. They are
+            the triangular factors of a QR decomposition of ``b``, up to a rotation that keeps norms.
         input_norm: ``none``, ``unit`` or ``rms``, see `normalise_scores`.
 
     Returns:
@@ -64,7 +64,7 @@ def output_lengths(x: Tensor, a: Tensor, roots: Tensor, input_norm: InputNorm = 
 
 
 def standardise_lengths(lengths: Tensor, means: Tensor, deviations: Tensor) -> Tensor:
-    """Compare the lengths of experts' outputs with their own lengths on generic tokens.
+    """Standardise the norms of experts' outputs by their own norms on generic tokens.
 
     Args:
         lengths: ``[T, E]``.
@@ -83,15 +83,15 @@ def standardise_lengths(lengths: Tensor, means: Tensor, deviations: Tensor) -> T
 class SeqrRouter(nn.Module):
     """One layer's SEQR router. It may refer to the layer's ``a``: if that is replaced, build another router.
 
-    The paper assumes one down-projection for all experts, which is then applied once per token. Without one,
-    lengths are computed as SpectR does, with the same result: the expert of the largest score, exactly.
+    The paper assumes one down-projection for all experts, which is then applied once per token. Otherwise,
+    norms are computed as by SpectR, with the same result: the expert of the largest score, exactly.
 
     Args:
         a: down-projections, ``[E, R, I]``; not copied, unless all experts share one.
         b: up-projections, ``[E, O, R]``.
-        norms: mean and standard deviation of each expert's lengths on generic tokens, ``[E]`` each; None for
-            lengths as they are. If all means are 0, as in a layer that no generic token reaches, lengths are
-            taken as they are.
+        norms: mean and standard deviation of each expert's norms on generic tokens, ``[E]``
+            each; None for plain norms. If all means are 0, as in a layer that no generic token reaches,
+            plain norms are used.
         top_k: K, the number of experts that each token keeps.
         temperature: divides the scores before the softmax.
         input_norm: ``none``, ``unit`` or ``rms``, see `normalise_scores`.
@@ -154,7 +154,7 @@ def build_seqr(config: SeqrConfig, material: LayerMaterial) -> SeqrRouter:
     """Build one layer's SEQR router.
 
     Raises:
-        ValueError: if the material lacks factors or lengths, or has fewer experts than ``top_k``.
+        ValueError: if the material lacks factors or norms, or has fewer experts than ``top_k``.
     """
     norms = None
     if config.standardise:

@@ -1,4 +1,4 @@
-"""Checks of tensors' shapes, written as letters, and of what a layer router returns.
+"""Checks of tensors' shapes, written as letters, and of a layer router's results.
 
 E experts, I layer input, K experts kept per token.
 """

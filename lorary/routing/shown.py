@@ -1,4 +1,4 @@
-"""How routers are shown by ``print(model)``."""
+"""The display of routers by ``print(model)``."""
 
 from torch import nn
 

@@ -25,10 +25,10 @@ from lorary.routing.top_k import keep_top_k
 
 
 def compute_norm_roots(b: Tensor) -> Tensor:
-    """Compute small matrices that give the same lengths as up-projections: ``|z @ root_e| = |b_e @ z|``.
+    """Compute small matrices that give the same norms as up-projections: ``|z @ root_e| = |b_e @ z|``.
 
     From ``b^T b = q diag(s) q^T`` follows the root ``q sqrt(diag(s))``. Unlike the Gram matrix ``b^T b``, it
-    can be rounded to bfloat16: errors are not squared, and lengths cannot become negative.
+    can be rounded to bfloat16: errors are not squared, and norms cannot become negative.
 
     Args:
         b: up-projections, ``[E, O, R]``.
@@ -39,7 +39,7 @@ def compute_norm_roots(b: Tensor) -> Tensor:
     Raises:
         ValueError: if a number is not finite.
     """
-    # Layers keep up-projections transposed: then this is contiguous, and converted faster.
+    # Layers keep up-projections transposed, in which case this is contiguous and converted faster.
     wide = b.detach().mT.double()  # [E, R, O]
     gram = wide @ wide.mT
     is_finite = gram.isfinite().flatten(1).all(1)
@@ -51,9 +51,9 @@ def compute_norm_roots(b: Tensor) -> Tensor:
 
 
 def spectr_scores(x: Tensor, a: Tensor, roots: Tensor, input_norm: InputNorm = "none") -> Tensor:
-    """Score each expert for each token by the length of its output, ``|b_e a_e x|``.
+    """Score each expert for each token by the norm of its output, ``|b_e a_e x|``.
 
-    All is computed in rank space: the largest tensor is ``[T, E, R]``.
+    Everything is computed in rank space; the largest tensor is ``[T, E, R]``.
 
     Args:
         x: layer inputs, ``[T, I]``. The product with ``a`` is computed in their dtype.

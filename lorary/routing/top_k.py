@@ -21,12 +21,12 @@ def keep_top_k(
         top_k: K, the number of experts to keep.
         temperature: the kept scores are divided by it. A small value gives the best expert all the weight,
             infinity gives equal weights.
-        abstain: the base model's score, the same for every token. It is one more term of the softmax, and
-            its share goes to no expert. None for no share.
+        abstain: the base model's score, the same for every token. It is an additional term of the softmax,
+            and its share goes to no expert. None for no share.
 
     Returns:
         Indices ``[T, K]`` int64, best first, and weights ``[T, K]`` float32, positive with sum 1. With
-        ``abstain`` the sum is 1 less the base model's share.
+        ``abstain`` the sum is 1 minus the base model's share.
 
     Raises:
         ValueError: if ``top_k`` is not between 1 and E, ``temperature`` is not above 0, ``abstain`` is not

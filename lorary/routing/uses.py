@@ -9,12 +9,12 @@ from typing import Protocol
 
 
 class Uses(StrEnum):
-    """What a router is made from, worded for users; the least first."""
+    """What a router is built from, worded for users; the least first."""
 
     EXPERTS = "experts only"
     """The experts: their weights, and their cards."""
     GENERIC = "generic text"
-    """The experts, and requests of no task in particular, which the base model can write."""
+    """The experts, and requests that belong to no particular task, which the base model can generate."""
     EXAMPLES = "task examples"
     """Examples of each expert's own task."""
     TRAINED = "trained"

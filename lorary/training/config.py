@@ -85,7 +85,7 @@ class TrainConfig:
     validate_every: int | None = None
     """Steps between two validation losses; null: no validation, and the last weights are kept."""
     patience: int | None = None
-    """Validations without improvement after which an expert's training stops; null: no early stop."""
+    """Validations without improvement after which an expert's training stops; null: no early stopping."""
     max_validation_examples: int = 32
     """Maximum examples per validation loss."""
     checkpoint_seconds: float = 60.0

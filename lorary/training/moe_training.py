@@ -90,7 +90,7 @@ def train_moe(
         name: the router's. Trained experts are ``<name>-<expert>``.
         fresh: start over instead of resuming.
         trust_base: whether to take experts that name another base model, with a warning.
-        general: the general expert that the experts stand on, which is on besides; None for none.
+        general: the general expert that the experts build on, which is active too; None for none.
         on_progress: called after every pass.
 
     Returns:

@@ -37,9 +37,10 @@ def train_with_peft(
 ) -> TrainOutcome:
     """Train one expert for each entry of ``examples`` by PEFT's layers; a killed run is resumed.
 
-    Batches, schedule, validation and early stop are those of ``train_experts``. Experts are trained one after
-    the other, each on a copy of the base model, in padded passes. What drops out (``lora_dropout``) follows
-    from the seed and the step, so that resumed runs have the same bits; the base model's own dropout is off.
+    Batches, schedule, validation and early stopping are those of ``train_experts``. Experts are trained one
+    after the other, each on a copy of the base model, in padded passes. What drops out (``lora_dropout``)
+    follows from the seed and the step, so that resumed runs have the same bits; the base model's own dropout
+    is off.
 
     Args:
         base: the base model; it is copied and not changed.

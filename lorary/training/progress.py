@@ -19,7 +19,7 @@ class UnitPlan:
     validate_every: int | None = None
     """Steps between two validation losses; None: no validation."""
     patience: int | None = None
-    """Validations without improvement that end the training; None: no early stop."""
+    """Validations without improvement that end the training; None: no early stopping."""
     validate_start: bool = False
     """Whether there is a validation before the first step too."""
 

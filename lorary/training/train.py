@@ -60,8 +60,8 @@ def train_experts(
             has its relative error. Missing rows and layers begin fresh. In a run with starts, also an empty
             mapping, the validation loss is measured before the first step too, so that the start is kept if
             it is the best.
-        on_top_of: a general expert, which is on during the training and not changed. The experts stand on it:
-            what they are is added to it, and their cards have its hash. Starts must stand on it too.
+        on_top_of: a general expert, which is on during the training and not changed. The experts build on it:
+            what they are is added to it, and their cards have its hash. Starts must build on it too.
         fresh: start over instead of resuming.
         on_progress: called after every pass.
 
@@ -73,7 +73,7 @@ def train_experts(
             model cannot read an example; or without steps if there are no starts.
         IncompatibleExpert: if ``target_modules`` match no layer, the base model has experts already, a start
             or the general expert is for another base model, a start changes layers that are not trained or
-            stands on another general expert, or nothing can stand on the general expert.
+            builds on another general expert, or nothing can build on the general expert.
         TrainingError: if the folder has another run or one is training in it, if a file in it is damaged (the
             message names the file, and what to do), if a loss or weight is not finite, or if the training
             needs more memory than is free.
@@ -109,7 +109,7 @@ def train_experts(
 
 
 def check_standing(experts: Mapping[str, Expert], general: Expert | None, what: str = "a start") -> None:
-    """Check that the experts of a training stand on its general expert, and on none if it has none.
+    """Check that the experts of a training build on its general expert, and on none if it has none.
 
     Args:
         experts: name -> expert, such as the starts of experts in training.
@@ -117,17 +117,17 @@ def check_standing(experts: Mapping[str, Expert], general: Expert | None, what: 
         what: what they are for, for the message.
 
     Raises:
-        IncompatibleExpert: naming the first expert that stands on another one.
+        IncompatibleExpert: naming the first expert that builds on another one.
     """
     weights = None if general is None else hash_weights(general)
     for start in experts.values():
         if start.card.on_top_of == weights:
             continue
         if general is None:
-            fault, cure = "stands on a general expert, but the training has none", "pass it as on_top_of=..."
+            fault, cure = "builds on a general expert, but the training has none", "pass it as on_top_of=..."
         else:
-            fault = f"does not stand on {general.name!r}, on top of which it would be trained"
-            cure = "begin with experts that stand on it, or train without on_top_of"
+            fault = f"does not build on {general.name!r}, on top of which it would be trained"
+            cure = "begin with experts that build on it, or train without on_top_of"
         raise IncompatibleExpert(f"expert {start.name!r} cannot be {what}: it {fault}: {cure}")
 
 

@@ -63,7 +63,7 @@ def train_weights(
         run_folder: folder of the resumable state.
         granularity: layers that share weights: 'model', 'block', 'layer' or 'linear'.
         trust_base: whether to use experts that name another base model, with a warning.
-        general: the general expert that they stand on, which is on besides; None for none.
+        general: the general expert that they build on, which is active too; None for none.
         on_progress: called after every pass.
 
     Returns:

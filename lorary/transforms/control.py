@@ -31,8 +31,8 @@ def random_expert(experts: Mapping[str, Expert], seed: int = 0, name: str = "ran
     """Draw an expert with random weights of the size of the given experts, as a control for routing.
 
     Its factors are Gaussian. In each layer they have the largest rank of the experts that change the layer,
-    and ``b @ a`` has the mean of those experts' Frobenius norms. It stands on the general expert that all of
-    them stand on.
+    and ``b @ a`` has the mean of those experts' Frobenius norms. It builds on the general expert that all of
+    them build on.
 
     Args:
         experts: a library or any other mapping.
@@ -72,7 +72,7 @@ def random_expert(experts: Mapping[str, Expert], seed: int = 0, name: str = "ran
 
 
 def _find_common_general(experts: Mapping[str, Expert], names: list[str]) -> str | None:
-    """Return the hash of the general expert that all stand on, so that the control does too; else None."""
+    """Return the hash of the general expert that all build on, so that the control does too; else None."""
     hashes = {experts[name].card.on_top_of for name in names}
     return hashes.pop() if len(hashes) == 1 else None
 

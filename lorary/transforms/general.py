@@ -26,8 +26,8 @@ def subtract_general(
 ) -> Iterator[Expert]:
     """Subtract one expert's weight change from that of each other expert: ``D_e - scale · D_general``.
 
-    An expert that stands on a general expert is the sum of both. If that one is subtracted, the result stands
-    on none; if another is, it stands on it as before.
+    An expert that builds on a general expert is the sum of both. If that one is subtracted, the result builds
+    on none; if another is, it builds on it as before.
 
     What all experts have learned does not help a router to choose between them. The result is exact: factors
     are concatenated and not truncated, so ranks add up. If only one of the two experts changes a layer, the
@@ -47,7 +47,7 @@ def subtract_general(
     Raises:
         UnknownExpert: if there is no expert of a name.
         ValueError: if there is no other expert, one has the name of ``general``, or the scale is not finite.
-        IncompatibleExpert: if two experts are for different base models, or ``general`` stands on another.
+        IncompatibleExpert: if two experts are for different base models, or ``general`` builds on another.
 
     Source: GenKnowSub, arXiv:2505.10939.
     """

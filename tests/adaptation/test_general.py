@@ -1,4 +1,4 @@
-"""Adapting a library whose experts stand on a general expert: as on a base model with it folded in."""
+"""Adapting a library whose experts build on a general expert: as on a base model with it folded in."""
 
 from dataclasses import replace
 
@@ -85,7 +85,7 @@ def test_the_general_expert_is_trained_with_the_start(tiny, standing, few, confi
 
 def test_without_a_general_expert_there_is_none_to_train(tiny, library, few, configure, tmp_path):
     with pytest.raises(
-        ValueError, match=r"train_general needs experts that stand on .* 'dates' stands on none"
+        ValueError, match=r"train_general needs experts that build on .* 'dates' builds on none"
     ):
         adapt(tiny, library, few, configure("average", train_general=True), tmp_path)
 

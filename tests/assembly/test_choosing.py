@@ -129,5 +129,5 @@ def test_a_tokenizer_that_gives_up_is_a_fault_of_the_base_model(model, monkeypat
         raise panic("retry-limit-in-match over")
 
     monkeypatch.setattr(type(model.tokenizer), "__call__", give_up)
-    with pytest.raises(BaseModelError, match="tokenizer gave up on 'hello'"):
+    with pytest.raises(BaseModelError, match="tokenizer failed on 'hello'"):
         model.generate("hello")

@@ -1,4 +1,4 @@
-"""Experts that stand on a general expert: as on a base model with the general expert folded in."""
+"""Experts that build on a general expert: as on a base model with the general expert folded in."""
 
 from dataclasses import replace
 
@@ -38,7 +38,7 @@ def general(base, draw_expert):
 
 @pytest.fixture
 def on_top(experts, general):
-    """The experts, standing on the general one."""
+    """The experts, building on the general one."""
     weights = hash_weights(general)
     return {
         name: replace(expert, card=replace(expert.card, on_top_of=weights))
@@ -149,7 +149,7 @@ def test_a_library_finds_it_by_its_hash_whatever_its_name(base, on_top, general,
 
 
 def test_without_it_loading_is_refused_with_the_cure(base, on_top, draw_expert):
-    with pytest.raises(IncompatibleExpert, match=r"stands on a general expert .* lacks: add it with"):
+    with pytest.raises(IncompatibleExpert, match=r"builds on a general expert .* lacks: add it with"):
         load_model(base, on_top, router=None)
     other = draw_expert(base, "other", seed=7)
     with pytest.raises(IncompatibleExpert, match=r"other weights .* than 'other': pass the one"):
@@ -158,7 +158,7 @@ def test_without_it_loading_is_refused_with_the_cure(base, on_top, draw_expert):
 
 def test_plain_experts_beside_are_used_by_name_only(base, on_top, general, draw_expert, input_ids):
     plain = draw_expert(base, "plain")
-    with pytest.warns(UserWarning, match="'plain' stands on no general expert, .* routers do not choose it"):
+    with pytest.warns(UserWarning, match="'plain' builds on no general expert, .* routers do not choose it"):
         model = load_model(base, {**on_top, "plain": plain}, general=general, router="uniform")
     assert "plain" not in model.names
     alone = load_model(fold_nothing(base, model), {"plain": plain}, router=None)
@@ -194,7 +194,7 @@ def test_an_expert_that_stands_on_it_can_be_added_and_it_cannot_be_removed(model
     )
     torch.testing.assert_close(answer(model, input_ids), answer(folded, input_ids))
     with pytest.raises(
-        IncompatibleExpert, match=r"'common' cannot be removed, because 5 experts .* stand on"
+        IncompatibleExpert, match=r"'common' cannot be removed, because 5 experts .* build on"
     ):
         model.remove_expert("common")
 

@@ -56,7 +56,7 @@ def test_a_generation_config_comes_before_all_else(model):
 def test_beams_and_several_equal_answers_to_a_prompt_are_refused(model):
     with pytest.raises(ValueError, match="num_beams must be 1, found 2; give input_ids instead of prompts"):
         model.generate(PROMPTS, generation_config=GenerationConfig(num_beams=2))
-    with pytest.raises(ValueError, match="num_return_sequences must be 1 if nothing is drawn, found 2"):
+    with pytest.raises(ValueError, match="num_return_sequences must be 1 without sampling, found 2"):
         model.generate(PROMPTS, num_return_sequences=2)
     with pytest.raises(ValueError, match="num_return_sequences must be at least 1, found 0"):
         model.generate(PROMPTS, num_return_sequences=0)
@@ -139,7 +139,7 @@ def test_what_does_not_go_together_is_refused(model):
         model.generate()
     with pytest.raises(ValueError, match="first_line is for prompts"):
         model.generate(ids, first_line=True)
-    with pytest.raises(ValueError, match="used without beams, found num_beams 2"):
+    with pytest.raises(ValueError, match="cannot be used with beams, found num_beams 2"):
         model.generate(ids, experts="poetry", num_beams=2)
 
 

@@ -107,7 +107,7 @@ def test_an_expert_for_another_base_is_refused(base, build_tiny_base, experts, d
 def test_an_empty_library_is_refused(base, library):
     if isinstance(library, str):
         Library.open(library, create=True)
-    with pytest.raises(LibraryError, match="holds no experts: train some, or add one"):
+    with pytest.raises(LibraryError, match="has no experts: train some, or add one"):
         load_model(base, library)
 
 
@@ -125,7 +125,7 @@ def test_an_empty_library_is_refused(base, library):
             "router 'arrow' has no option 'topk': did you mean 'top_k'. its options are top_k, ",
         ),
         ({"router": "uniform", "top_k": 2}, "router 'uniform' has no option 'top_k': it has none"),
-        ({"router": None, "top_k": 2}, "without a router there is nothing to configure, found top_k"),
+        ({"router": None, "top_k": 2}, "options need a router, found none with top_k"),
         ({"router": "lag", "candidates": 6}, "candidates must be at most the number of experts, 5, found 6"),
         ({"router": "fixed"}, "pass weights={name: weight}"),
         ({"combine": "both"}, "combine must be one of .*, not 'both'"),

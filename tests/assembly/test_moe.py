@@ -129,7 +129,7 @@ def test_experts_that_a_router_needs_cannot_be_removed(model, make_router):
     model.provide(moe=make_router(("morse", "dates")).pack())
     model.set_router("moe")
     model.remove_expert("prices")
-    with pytest.raises(ValueError, match=r"the trained router cannot do without 'morse'|\['morse'\]"):
+    with pytest.raises(ValueError, match=r"the trained router is invalid without 'morse'|\['morse'\]"):
         model.remove_expert("morse")
 
 

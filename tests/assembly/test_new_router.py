@@ -92,7 +92,7 @@ def test_a_saved_fact_that_no_table_knows_is_refused(model, tmp_path, monkeypatc
     save_model(model, tmp_path / "saved", with_base=True)
     monkeypatch.delitem(toy.FACTS, "counts")
     with pytest.raises(
-        FormatError, match="must hold means, components, gates, moe, embeddings, lengths as floating"
+        FormatError, match="must have means, components, gates, moe, embeddings, lengths as floating"
     ):
         load_model(tmp_path / "saved", router="arrow", top_k=1)
 

@@ -45,9 +45,7 @@ def test_empty_prompts_are_refused(base):
 
 
 def test_the_ids_of_one_prompt_without_a_list_around_them_are_refused(base):
-    with pytest.raises(
-        ValueError, match=r"found 1: put the token ids of one prompt into a list of their own"
-    ):
+    with pytest.raises(ValueError, match=r"found 1: put the token ids of one prompt into a nested list"):
         encode_prompts(base, [1, 2, 3], torch.device("cpu"))
 
 

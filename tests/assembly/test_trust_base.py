@@ -11,7 +11,7 @@ from lorary.experts import Factors, read_peft, write_peft
 from lorary.library import Library
 from lorary.models import save_folded
 
-TOLD = r"'dates' was trained on 'org/other'.* \(and 4 more experts of another base model\): taken as it is"
+TOLD = r"'dates' was trained on 'org/other'.* \(and 4 more experts of another base model\): accepted"
 
 
 @pytest.fixture

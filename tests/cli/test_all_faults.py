@@ -8,7 +8,7 @@ WRONG = {
     ("adapt", *TASKS, "--method", "nope,nearest", "--by", "calibratd", "--retrieve", "99"): [
         "--method: no method is named 'nope'",
         "no retrieval is named 'calibratd': did you mean 'calibrated'?",
-        "retrieve must be at most 3 experts, which is all there are, found 99",
+        "retrieve must be at most 3 experts, all that there are, found 99",
     ],
     (
         *("adapt", *TASKS, "--adapt.granularity", "head", "--training.max_steps", "three"),

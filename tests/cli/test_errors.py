@@ -44,7 +44,7 @@ def test_without_debug_there_is_one_paragraph(lorary):
 def test_a_full_disk_is_explained():
     assert explain(OSError(errno.ENOSPC, "No space left on device", "lib/x")) == (
         "No space left on device: 'lib/x': "
-        "free some disk space and run the same command again: finished work is kept"
+        "free some disk space and run the same command again; finished work is kept"
     )
 
 
@@ -125,7 +125,7 @@ def test_a_network_that_fails_is_told_from_a_bug():
     failed = type("ConnectError", (Exception,), {"__module__": "httpx"})("Name or service not known")
     said = explain(failed)
     assert said.startswith("Name or service not known (ConnectError") and "bug" not in said
-    assert said.endswith(": check the address, and the network")
+    assert said.endswith(": check the address and the network connection")
 
 
 def test_an_error_names_our_line_that_led_there_and_the_file_at_hand(lorary, library, monkeypatch):

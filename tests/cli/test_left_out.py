@@ -84,7 +84,7 @@ def test_each_kind_of_change_has_its_words():
     task = Task("a", {"test": (Example("q", ("a",)),)}, num_overlapping=2, num_rejected=1, unused=("id",))
     assert describe_rows({"a": task, "b": task}) == {
         "unused columns: id": ["a", "b"],
-        "4 examples left out because a later split has the same": ["a", "b"],
+        "4 examples left out, because a later split has the same input": ["a", "b"],
         "2 answers marked as bad, left out": ["a", "b"],
     }
     assert set(ROWS) == {name for name in Task.__dataclass_fields__ if name.startswith("num_")}

@@ -34,7 +34,7 @@ def test_a_missing_option_is_named(lorary):
 def test_a_file_that_is_missing_is_named(lorary):
     code, _, errors = lorary("library", "ls", "--config", "missing.yaml")
     assert code == 2
-    assert errors == "error: there is no file of options 'missing.yaml': check --config\n"
+    assert errors == "error: option file 'missing.yaml' does not exist: check --config\n"
 
 
 @pytest.mark.parametrize("content", ["- a\n- b\n", "just words", ""])

@@ -28,7 +28,7 @@ def count(text):
 def test_a_merge_is_listed_and_says_how_it_is_used(lorary, library):
     words = ("--method", "linear", "--experts", "poetry,sql", "--out", "both")
     _, output, _ = lorary("merge", library.url, *words)
-    assert "its role is merge: it is used by its name, and by routers with --include merge\n" in output
+    assert "its role is merge: it is used by name, and by routers with --include merge\n" in output
     _, output, _ = lorary("library", "ls", library.url, "--role", "merge")
     assert output.splitlines()[1].split()[:2] == ["both", "merge"]
     assert "role       merge" in " ".join(lorary("library", "show", library.url, "both")[1].split("  "))
@@ -95,7 +95,7 @@ def test_a_library_of_merges_alone_says_what_to_do(lorary, mixed):
         del library[name]
     code, _, said = lorary("generate", mixed, PROMPT)
     assert code == 2
-    assert "has no experts that are used if none are named, only 1 merge (merged)" in said
+    assert "has no experts that are used by default, only 1 merge (merged)" in said
     assert "add --include merge" in said
     code, _, said = lorary("generate", mixed, PROMPT, "--include", "merges")
     assert code == 2 and "--include: there is no role 'merges': did you mean 'merge'" in said

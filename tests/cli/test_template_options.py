@@ -17,5 +17,5 @@ def test_words_name_values_of_json_or_text():
 
 @pytest.mark.parametrize("value", [["enable_thinking"], ["a=1", "a=2"], ["=1"], 3])
 def test_words_that_name_nothing_are_refused(value):
-    with pytest.raises(ValueError, match="must say each name once, as in enable_thinking=false"):
+    with pytest.raises(ValueError, match="must give each name once, as in enable_thinking=false"):
         read_template_args(value)

@@ -63,7 +63,7 @@ def test_experts_for_another_base_are_refused_with_the_option_that_takes_them(
 
 
 def test_a_merge_for_a_trusted_base_is_for_the_first_expert_s(lorary, mixed_library, tiny_base):
-    with pytest.warns(UserWarning, match="'prices' was trained on 'org/elsewhere': taken for one of"):
+    with pytest.warns(UserWarning, match="'prices' was trained on 'org/elsewhere': treated as trained on"):
         lorary("merge", mixed_library.url, "--experts", "plurals,prices", "--out", "both", "--trust-base")
     assert mixed_library["both"].base_model == tiny_base
 
@@ -75,14 +75,17 @@ def test_a_merge_for_the_base_of_a_recipe_trusts_that(lorary, mixed_library, tmp
     words = ["merge", mixed_library.url, "--recipe", str(recipe), "--out", "both"]
     code, _, errors = lorary(*words)
     assert code == 2 and "org/third" in errors and "--trust-base says so" in " ".join(errors.split())
-    with pytest.warns(UserWarning, match="1 more expert of .*: taken for one of 'org/third'"):
+    with pytest.warns(UserWarning, match="1 more expert of .*: treated as trained on 'org/third'"):
         assert lorary(*words, "--trust-base")[0] == 0
     assert mixed_library["both"].base_model == "org/third"
 
 
 def test_several_bases_without_a_choice_are_refused_with_both_options(lorary, mixed_library):
     code, _, errors = lorary("generate", mixed_library.url, "two")
-    assert code == 2 and "choose the base model with --base; if all are one model, add --trust-base" in errors
+    assert (
+        code == 2
+        and "choose the base model with --base, or add --trust-base if they are the same model" in errors
+    )
 
 
 def test_experts_of_several_revisions_are_refused_with_what_to_do(lorary, trained_library, tmp_path):

@@ -68,14 +68,16 @@ def test_answers_may_be_computed_anew(path):
 def test_a_line_that_is_no_answer_is_refused_with_its_place(path, line):
     fill(path)
     path.write_bytes(path.read_bytes() + line.encode() + b"\n")
-    with pytest.raises(FormatError, match=r"line 5 is no stored answer \(.*\): delete the file, or choose"):
+    with pytest.raises(
+        FormatError, match=r"line 5 is not a stored answer \(.*\): delete the file, or choose"
+    ):
         ResponseStore(path)
 
 
 def test_another_file_is_refused_and_kept(path):
     path.parent.mkdir()
     path.write_text("my notes\n")
-    with pytest.raises(FormatError, match="line 1 is no stored answer"):
+    with pytest.raises(FormatError, match="line 1 is not a stored answer"):
         ResponseStore(path)
     assert path.read_text() == "my notes\n"
 

@@ -57,7 +57,7 @@ def match_often(matcher, pattern):
 @pytest.mark.parametrize("pattern", ["(q_proj){e}", "a{e<=2}", "q{}", "{", r"\\{e}", "[q[:alpha:]]", "a{,}"])
 def test_what_another_engine_reads_otherwise_is_refused(pattern):
     """Guards a silent difference: ``{e}`` is text for Python's ``re``, and near matches for ``regex``."""
-    with pytest.raises(PatternError, match=r"a brace that is no count|not settled"):
+    with pytest.raises(PatternError, match=r"a brace that is not a count|not settled"):
         PatternMatcher.compile(pattern)
 
 

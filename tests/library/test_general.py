@@ -1,4 +1,4 @@
-"""Libraries with experts that stand on a general expert."""
+"""Libraries with experts that build on a general expert."""
 
 from dataclasses import replace
 
@@ -51,7 +51,7 @@ def test_the_card_is_kept_and_the_general_expert_is_found_by_its_hash(library, g
 
 
 def test_its_role_stays_while_others_stand_on_it(library):
-    told = r"'common' .* must keep the role general, because 2 experts stand on it \('law', 'sql'\)"
+    told = r"'common' .* must keep the role general, because 2 experts build on it \('law', 'sql'\)"
     with pytest.raises(LibraryError, match=told):
         library.annotate("common", role="expert")
     library.annotate("common", role="general", tags=["shared"])
@@ -62,9 +62,9 @@ def test_its_role_stays_while_others_stand_on_it(library):
 
 
 def test_removing_or_replacing_it_is_refused_while_others_stand_on_it(library, general):
-    with pytest.raises(LibraryError, match=r"'common' .* because 2 experts stand on it \('law', 'sql'\)"):
+    with pytest.raises(LibraryError, match=r"'common' .* because 2 experts build on it \('law', 'sql'\)"):
         del library["common"]
-    with pytest.raises(LibraryError, match="must stay as it is"):
+    with pytest.raises(LibraryError, match="must stay unchanged"):
         library["common"] = make("common", 5, role="general")
     library["common"] = replace(general, card=replace(general.card, description="the same weights"))
     library.copy("common", "other")
@@ -78,7 +78,7 @@ def test_one_that_is_missing_is_reported(library, tmp_path):
     bare.add(library["sql"])
     (problem,) = bare.verify()
     assert problem.expert == "sql"
-    assert "stands on a general expert" in problem.message
+    assert "builds on a general expert" in problem.message
     assert "that the library lacks: add it" in problem.message
 
 

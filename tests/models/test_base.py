@@ -57,7 +57,7 @@ def test_the_dtype_is_one_the_hardware_has():
 def test_an_unknown_base_is_refused_with_what_there_is():
     message = (
         "no base model 'nobody/nothing': it is neither a local folder nor a model that this machine can "
-        r"fetch from the hub\. The embedded one is 'smollm2-135m'\. \(.+\)"
+        r"fetch from the hub\. The embedded base model is 'smollm2-135m'\. \(.+\)"
     )
     with pytest.raises(BaseModelError, match=message):
         load_base("nobody/nothing")

@@ -103,7 +103,7 @@ def test_a_tag_that_may_be_the_loaded_commit_is_told_once_for_all_experts(base, 
 def test_a_base_without_revision_is_told_once_for_all_experts(base, expert, revision):
     """A local folder passed silently for any revision."""
     of_revision = expert.with_base("org/Tiny", revision=revision)
-    message = f"'org/Tiny' is taken for revision '{revision}' of 'org/Tiny', which experts were trained on"
+    message = f"'org/Tiny' is treated as revision '{revision}' of 'org/Tiny', which experts were trained on"
     with pytest.warns(UserWarning, match=message) as told:
         check_base(base, of_revision, of_revision.rename("b"))
     assert len(told) == 1
@@ -122,7 +122,7 @@ def test_experts_of_two_revisions_are_refused_on_a_base_without_one(base, expert
 def test_an_expert_for_another_base_is_refused_with_the_ways_out(base, expert):
     message = (
         r"'poetry' was trained on 'org/base', this model is 'org/Tiny': load it with that base model; if "
-        r"both are one model, trust_base=True or --trust-base takes the expert as it is"
+        r"both are the same model, trust_base=True or --trust-base accepts the expert"
     )
     with pytest.raises(IncompatibleExpert, match=message):
         check_base(base, replace(expert, base_model="org/base"))
@@ -153,7 +153,7 @@ def test_a_trusted_base_is_told_what_was_overridden(base, expert, other, marks):
         check_base(base, misfit, expert, misfit.rename("b"), trust=True)
     (message,) = (str(each.message) for each in told)
     assert f"'poetry' was trained on '{other['base_model']}', this model is 'org/Tiny'{marks}" in message
-    assert "(and 1 more expert of another base model): taken as it is" in message
+    assert "(and 1 more expert of another base model): accepted" in message
     assert message.endswith("only the shapes of layers are checked")
 
 

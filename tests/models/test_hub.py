@@ -90,7 +90,7 @@ def test_the_folder_of_a_download_has_its_revision_in_its_path(tagged, llama, ma
 def test_a_copy_of_a_download_has_no_revision_which_is_told(tagged, llama, make_expert, tmp_path):
     shutil.copytree(tagged, tmp_path / "tiny")
     experts = {name: make_expert(llama, name).with_base("org/tiny", revision="v1") for name in "ab"}
-    with pytest.warns(UserWarning, match=r"tiny' is taken for revision 'v1' of 'org/tiny'") as told:
+    with pytest.warns(UserWarning, match=r"tiny' is treated as revision 'v1' of 'org/tiny'") as told:
         load_model(str(tmp_path / "tiny"), experts, router=None, dtype=torch.float32, device="cpu")
     assert len(told) == 1
     experts["b"] = experts["b"].with_base("org/tiny", revision="v2")

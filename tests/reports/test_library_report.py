@@ -116,7 +116,7 @@ def test_maps_say_the_range_of_their_colours(report, write):
 def test_the_routes_are_explained_below_the_results(report, write):
     scores = {("dates", route, "loss"): (1.0, 2.0) for route in ("base", "random", "uniform", "oracle")}
     text = write(replace(report, result=Result({**scores, ("dates", "calibrated", "loss"): (1.0, 1.0)})))
-    assert "base: the base model alone; random: an expert of random numbers" in text
+    assert "base: the base model alone; random: an expert with random weights" in text
     assert "uniform: all experts with equal weights; oracle: each task&#x27;s own expert" in text
     assert "calibrated: the default router." in text
 

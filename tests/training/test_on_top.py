@@ -76,9 +76,9 @@ def test_a_run_on_top_of_another_expert_is_another_run(
 def test_starts_must_stand_on_it_too(base, general, make_expert, examples, make_config, tmp_path):
     plain = make_expert(base.model, "plain", 5)
     standing = replace(plain, card=replace(plain.card, on_top_of=hash_weights(general)))
-    with pytest.raises(IncompatibleExpert, match="'plain' cannot be a start: it does not stand on 'common'"):
+    with pytest.raises(IncompatibleExpert, match="'plain' cannot be a start: it does not build on 'common'"):
         train_experts(base, examples, make_config(), tmp_path, starts={"alpha": plain}, on_top_of=general)
-    with pytest.raises(IncompatibleExpert, match="it stands on a general expert, but the training has none"):
+    with pytest.raises(IncompatibleExpert, match="it builds on a general expert, but the training has none"):
         train_experts(base, examples, make_config(), tmp_path, starts={"alpha": standing})
     config = make_config(max_steps=0)
     outcome = train_experts(base, examples, config, tmp_path, starts={"alpha": standing}, on_top_of=general)
@@ -88,7 +88,7 @@ def test_starts_must_stand_on_it_too(base, general, make_expert, examples, make_
 def test_what_nothing_can_stand_on_is_refused(base, general, examples, make_config, tmp_path):
     on_top = replace(general, card=replace(general.card, on_top_of="0" * 64))
     with pytest.raises(
-        IncompatibleExpert, match=r"must be complete by itself, but 'common' stands on another"
+        IncompatibleExpert, match=r"must be complete by itself, but 'common' builds on another"
     ):
         train_experts(base, examples, make_config(), tmp_path, on_top_of=on_top)
 
@@ -107,5 +107,5 @@ def test_a_trained_router_of_experts_on_top_equals_one_on_the_folded_base_model(
     for path, rows in wanted.router.layers.items():
         torch.testing.assert_close(found.router.layers[path], rows, atol=1e-3, rtol=1e-3)
     assert all(each.card.on_top_of == weights for each in found.experts.values())
-    with pytest.raises(IncompatibleExpert, match="cannot be used: it stands on a general expert"):
+    with pytest.raises(IncompatibleExpert, match="cannot be used: it builds on a general expert"):
         train_moe(base, standing, examples, config, tmp_path / "none")

@@ -1,4 +1,4 @@
-"""Sums, merges and subtractions of experts that stand on a general expert, which counts once."""
+"""Sums, merges and subtractions of experts that build on a general expert, which counts once."""
 
 from dataclasses import replace
 
@@ -28,7 +28,7 @@ def general(base, draw_expert):
 
 @pytest.fixture
 def experts(base, draw_expert, general):
-    """Experts that stand on it; one changes fewer layers."""
+    """Experts that build on it; one changes fewer layers."""
     weights = hash_weights(general)
     found = {"dates": draw_expert(base, "dates", on_top_of=weights)}
     targets = ["q_proj", "down_proj"]
@@ -69,7 +69,7 @@ def test_peft_loads_the_sum_alone_with_equal_logits(base, build_tiny_base, gener
 def test_a_sum_without_its_general_expert_is_refused(base, general, experts, draw_expert):
     with pytest.raises(IncompatibleExpert, match=r"of other weights .* than 'other': pass the one"):
         add_general(experts["dates"], draw_expert(base, "other", seed=8))
-    with pytest.raises(IncompatibleExpert, match=r"stands on a general expert .* as general="):
+    with pytest.raises(IncompatibleExpert, match=r"builds on a general expert .* as general="):
         fold(base.model, experts["dates"])
     assert add_general(general, {}) is general
 

@@ -1,4 +1,4 @@
-"""The experts as Arrow weighs them on the examples, layer by layer, fine-tuned.
+"""The experts with Arrow's weights on the examples, layer by layer, fine-tuned.
 
 T tokens, E experts.
 """

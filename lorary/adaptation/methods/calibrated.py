@@ -1,4 +1,4 @@
-"""The experts as the calibrated router weighs them on the examples' prompts, fine-tuned.
+"""The experts with the calibrated router's weights on the examples' prompts, fine-tuned.
 
 P prompts, E experts, K experts kept per prompt.
 """
@@ -17,8 +17,8 @@ from lorary.facts.requests import cut_passes
 def find_starts(context: Context, tasks: Mapping[str, NewTask]) -> dict[str, Start]:
     """Return, for each task, the exact sum of its experts with the router's mean weights over the prompts.
 
-    Every prompt is decided on its own, as in use; the base model reads it once. The weights are the same in
-    all layers.
+    Every prompt is decided separately, as in inference; the base model reads it once. The weights are the
+    same in all layers.
     """
     starts = {}
     for name, task in tasks.items():

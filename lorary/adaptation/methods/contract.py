@@ -1,4 +1,4 @@
-"""The contract of methods: what they are given, and what they return."""
+"""The contract of methods: their inputs and results."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -24,9 +24,9 @@ class NewTask:
     name: str
     """The task's name, which is also the new expert's."""
     examples: TrainingExamples
-    """Its few examples; ``spent_tokens`` has what retrieval has read."""
+    """Its few examples; ``spent_tokens`` has the tokens that retrieval has read."""
     chosen: Mapping[str, float | None]
-    """Expert -> score of the retrieval, the best first; None if all experts are used without retrieval."""
+    """Expert -> retrieval score, the best first; None if all experts are used without retrieval."""
     budget: int
     """Tokens that every method may read and train on for this task."""
 
@@ -38,12 +38,12 @@ class NewTask:
 
 @dataclass(frozen=True, kw_only=True)
 class Context:
-    """What all tasks of an adaptation share."""
+    """The settings and inputs that all tasks of an adaptation share."""
 
     base: BaseModel
     """The base model, without experts attached."""
     experts: Mapping[str, Expert]
-    """A library or any other mapping; a ``Library`` stores what is computed about its experts."""
+    """A library or any other mapping; a ``Library`` stores facts about its experts."""
     config: AdaptConfig
     """The configuration."""
     train: TrainConfig
@@ -51,29 +51,29 @@ class Context:
     folder: Path
     """The folder of the method's own resumable state."""
     general: Expert | None = None
-    """The general expert that the experts stand on; None for none."""
+    """The general expert that the experts build on; None for none."""
     router_options: Mapping[str, Any] = field(default_factory=dict)
     """Options of the calibrated router, where it is used."""
     trust_base: bool = False
-    """Whether to use experts that name another base model, see ``load_model``."""
+    """Whether to use experts for another base model, see ``load_model``."""
     on_progress: Callable[[AdaptEvent], None] = lambda event: None
-    """Called while the method works."""
+    """Called with the progress of the method."""
 
     @property
     def trains_general(self) -> bool:
-        """Whether the general expert is a part of what is trained."""
+        """Whether the general expert is trained too."""
         is_used = "train_general" in METHODS[self.config.method].settings
         return is_used and self.config.train_general and self.general is not None
 
     @property
     def on_top_of(self) -> Expert | None:
-        """The general expert that new experts stand on; None if it is trained with them."""
+        """The general expert that new experts build on; None if it is trained with them."""
         return None if self.trains_general else self.general
 
 
 @dataclass(frozen=True, kw_only=True)
 class Start:
-    """What the training of a new expert begins with."""
+    """The start of a new expert's training."""
 
     expert: Expert | None
     """An expert of any rank; None for a new one."""
@@ -85,7 +85,7 @@ class Start:
 
 @dataclass(frozen=True, kw_only=True)
 class Trained:
-    """An expert that a method has made itself."""
+    """An expert that a method has made."""
 
     expert: Expert
     """The expert; the caller writes its card."""
@@ -94,7 +94,7 @@ class Trained:
     weights: Weights = field(default_factory=dict)
     """The experts that it is made of, and their weights."""
     error: float = 0.0
-    """Relative error of its weight change by a cut to a lower rank."""
+    """Relative error of its weight change from truncation to a lower rank."""
     num_tokens: int = 0
-    """Tokens that were read besides, after the retrieval: to find a start, or by trainings that were not
+    """Other tokens read after retrieval: to find a start, or by trainings that were not
     chosen."""

@@ -1,4 +1,4 @@
-"""A new LoRA expert on the examples alone: the control of all other methods."""
+"""A new LoRA expert on the examples alone: the control for all other methods."""
 
 from collections.abc import Mapping
 
@@ -6,5 +6,5 @@ from lorary.adaptation.methods.contract import Context, NewTask, Start
 
 
 def find_starts(context: Context, tasks: Mapping[str, NewTask]) -> dict[str, Start]:
-    """Return new experts, which begin as PEFT's do."""
+    """Return new experts, initialised as in PEFT."""
     return {name: Start(expert=None) for name in tasks}

@@ -20,8 +20,8 @@ from lorary.training.starts import hash_start
 def train(context: Context, tasks: Mapping[str, NewTask]) -> dict[str, Trained]:
     """Search each task's weights, with as many tries as the budget of tokens allows.
 
-    Each try reads all training examples. The best try is used; there is no early stop, because a search has
-    no order in which it gets worse.
+    Each try reads all training examples. The best try is used; there is no early stopping, because later
+    tries of a search are not generally worse.
 
     Source: LoraHub, arXiv:2307.13269.
     """
@@ -38,7 +38,7 @@ def _count_tries(task: NewTask) -> int:
     """Return the number of tries that the budget allows.
 
     Raises:
-        ValueError: if it does not allow one.
+        ValueError: if it does not allow any.
     """
     one = sum(map(len, task.examples.train))
     if one > task.left:

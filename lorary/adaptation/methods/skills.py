@@ -24,8 +24,8 @@ SCRATCH = "-scratch"
 def train(context: Context, tasks: Mapping[str, NewTask]) -> dict[str, Trained]:
     """Train the table, the skills, or both, for one task after the other.
 
-    Tasks do not share a run: trained together, the skills and the early stop of one would depend on the
-    others.
+    Tasks do not share a run: trained together, the skills and the early stopping of one would depend on
+    the others.
 
     Source: Polytropon, arXiv:2202.13914; MHR, arXiv:2211.03831; over a library: arXiv:2405.11157.
     """
@@ -47,7 +47,7 @@ def _adapt(context: Context, task: NewTask) -> Trained:
             trial,
             place if protocol == "given" else place / name,
             start=start,
-            # The unit's name, from which the order of batches is drawn: the same as of the other methods.
+            # The unit's name determines the order of batches; it is the same for all methods.
             name=task.name,
             on_progress=tell,
         )
@@ -65,7 +65,7 @@ def _adapt(context: Context, task: NewTask) -> Trained:
 
 
 def prepare_skills(context: Context, task: NewTask) -> tuple[SkillSet | None, SkillConfig]:
-    """Return the skills that a task's training begins with, if there are any, and its configuration."""
+    """Return the skills from which a task's training starts, if there are any, and its configuration."""
     config, method = context.config, context.config.method
     settings = SkillConfig(
         train=context.train,
@@ -88,7 +88,7 @@ def prepare_skills(context: Context, task: NewTask) -> tuple[SkillSet | None, Sk
         ]
         start = make_skill_set(own, num_splits=settings.num_splits, granularity=config.granularity)
     start, fitted = prepare_mode(cast(AdaptationMode, method), start, settings)
-    # The factor before b @ a stays, whatever the skills' rank.
+    # The scale of b @ a stays the same for every rank of the skills.
     share = fitted.train.rank / context.train.rank
     alpha = context.train.alpha * (share**0.5 if context.train.use_rslora else share)
     return start, replace(fitted, train=replace(fitted.train, alpha=alpha))
@@ -97,7 +97,7 @@ def prepare_skills(context: Context, task: NewTask) -> tuple[SkillSet | None, Sk
 def _read_weights(
     outcome: SkillOutcome, task: NewTask, names: list[str]
 ) -> dict[str, float] | dict[str, dict[str, float]]:
-    """Return the weights of the skills that the training began with, means over splits."""
+    """Return the weights of the initial skills, as means over splits."""
     table = outcome.skill_set.table
     if table.num_skills + table.has_shared < len(names):
         # The mean of the skills was trained as one.

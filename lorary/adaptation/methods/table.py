@@ -19,13 +19,13 @@ class Method:
     file: str
     """Module below ``lorary.adaptation.methods``, imported when the method is first used."""
     summary: str
-    """What the method does, in a few words, for help texts."""
+    """A short description of the method, for help texts."""
     kind: Literal["start", "training"] = "start"
     """A 'start' finds an expert to fine-tune; a 'training' makes the new experts itself."""
     settings: tuple[str, ...] = ()
     """Fields of ``AdaptConfig`` that it uses, besides method, train and rank."""
     needs_scores: bool = False
-    """Whether the experts are sorted by retrieval, also if all are used."""
+    """Whether the experts are sorted by retrieval even if all are used."""
     needs_generic: bool = False
     """Whether it needs generic texts, which a base model with an encoder cannot write itself."""
 
@@ -35,7 +35,7 @@ class Method:
         return "retrieve" in self.settings
 
     def find_starts(self, context: "Context", tasks: Mapping[str, "NewTask"]) -> "Mapping[str, Start]":
-        """Call ``find_starts`` of a method of kind 'start': task -> what its training begins with."""
+        """Call ``find_starts`` of a method of kind 'start': task -> start of its training."""
         found: Mapping[str, Start] = self._load("find_starts")(context, tasks)
         return found
 
@@ -68,7 +68,7 @@ METHODS: dict[str, Method] = {
     "fresh": Method(file="fresh", summary="a new LoRA on the examples alone, as a control"),
     "nearest": Method(
         file="nearest",
-        summary="the expert that suits the examples best, fine-tuned",
+        summary="the expert that fits the examples best, fine-tuned",
         settings=START_SETTINGS,
         needs_scores=True,
     ),
@@ -76,12 +76,12 @@ METHODS: dict[str, Method] = {
     "wudi": Method(file="wudi", summary="their WUDI merge, fine-tuned", settings=START_SETTINGS),
     "arrow": Method(
         file="arrow",
-        summary="the experts as Arrow weighs them in each layer, fine-tuned",
+        summary="the experts with Arrow's weights in each layer, fine-tuned",
         settings=START_SETTINGS,
     ),
     "calibrated": Method(
         file="calibrated",
-        summary="the experts as the calibrated router weighs them, fine-tuned",
+        summary="the experts with the calibrated router's weights, fine-tuned",
         settings=START_SETTINGS,
         needs_generic=True,
     ),
@@ -98,8 +98,8 @@ METHODS: dict[str, Method] = {
         settings=(*RETRIEVAL_SETTINGS, "granularity", "weights_learning_rate", "mixed_rank"),
     ),
     "poly": _skills("the experts as Polytropon's skills: skills and table trained", "weighting"),
-    "poly-z": _skills("the same, only the table trained", "weighting"),
-    "poly-mu": _skills("the same, the mean of the skills trained"),
+    "poly-z": _skills("as poly, only the table trained", "weighting"),
+    "poly-mu": _skills("as poly, the mean of the skills trained"),
     "mhr": _skills("as poly, with several splits (MHR)", "weighting", "num_splits"),
     "mhr-z": _skills("as poly-z, with several splits", "weighting", "num_splits"),
     "mhr-mu": _skills("as poly-mu, for skills with several splits", "num_splits"),
@@ -111,7 +111,7 @@ METHODS: dict[str, Method] = {
     ),
     "mhr-scratch": Method(
         file="skills",
-        summary="the same with several splits",
+        summary="as poly-scratch, with several splits",
         kind="training",
         settings=(
             "granularity",

@@ -1,4 +1,4 @@
-"""Exact weighted sums of experts, with weights of their own for each group of layers.
+"""Exact weighted sums of experts, with separate weights for each group of layers.
 
 E experts, S sum of their ranks, I layer input, O layer output.
 """
@@ -25,11 +25,11 @@ def sum_experts(
         name: the sum's name.
         weights: group of layers -> expert -> weight; or expert -> weight, for all layers.
         granularity: the groups.
-        rank: rank that each layer is cut to, to the best approximation; None: the sum is exact, of rank S or
-            that of a full matrix.
+        rank: rank to which each layer is truncated, by the best approximation; None: the sum is exact, of
+            rank S or that of a full matrix.
 
     Returns:
-        The sum, and the relative error of the cut over all layers.
+        The sum, and the relative error of the truncation over all layers.
     """
     table = _list_by_group(weights)
     names = dict.fromkeys(name for own in table.values() for name in own)

@@ -1,4 +1,4 @@
-"""Retrieval: the experts of a library that suit a new task best, from a few of its examples."""
+"""Retrieval: the experts of a library that fit a new task best, found from a few of its examples."""
 
 from typing import TYPE_CHECKING
 

@@ -16,9 +16,9 @@ from lorary.routing.calibrated_router import CalibratedRouter
 def score(context: RetrievalContext, names: Sequence[str], seed: int) -> Scores:
     """Average the calibrated router's scores over the prompts of the new task's examples.
 
-    An expert's score of a prompt says how much more strongly it reacts to it than to generic requests, as a
-    z-score. The base model reads every prompt once. Calibrations of the experts are computed where missing,
-    and stored with a library; they do not depend on the task.
+    An expert's score for a prompt measures, as a z-score, how much more strongly it reacts to the prompt than
+    to generic requests. The base model reads every prompt once. Missing calibrations of the experts are
+    computed and stored with a library; they do not depend on the task.
     """
     prompts = context.prompts
     with attached(context, names) as model:

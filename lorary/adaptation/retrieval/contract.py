@@ -1,4 +1,4 @@
-"""The contract of retrieval methods: what they may read, and what they return.
+"""The contract of retrieval methods: their inputs and results.
 
 E experts that may be retrieved.
 """
@@ -14,12 +14,12 @@ from lorary.training import TrainConfig, TrainingExamples
 
 @dataclass(frozen=True, kw_only=True)
 class RetrievalContext:
-    """What is known about a new task and the experts that may suit it."""
+    """The known information about a new task and the candidate experts."""
 
     base: BaseModel
     """The base model, without experts attached."""
     experts: Mapping[str, Expert]
-    """A library or any other mapping; a ``Library`` stores what is computed about its experts."""
+    """A library or any other mapping; a ``Library`` stores facts about its experts."""
     task: str
     """Name of the new task."""
     examples: TrainingExamples
@@ -27,15 +27,15 @@ class RetrievalContext:
     num_read: int | None = None
     """Number of the examples whose prompts are read; None for all."""
     own_examples: Mapping[str, TrainingExamples] = field(default_factory=dict)
-    """Expert -> training examples of its own task; empty if these tasks are not at hand."""
+    """Expert -> training examples of its own task; empty if these tasks are not available."""
     task_expert: Expert | None = None
-    """An expert that was trained on the new task; None to train one quickly where a method needs it."""
+    """An expert that was trained on the new task; None to train one briefly if a method needs it."""
     quick: TrainConfig = field(default_factory=lambda: TrainConfig(max_tokens=2000, batch_size=4))
-    """How the new task's expert is trained quickly; rank, layers and initial weights follow the experts."""
+    """The brief training of the new task's expert; rank, layers and initial weights follow the experts."""
     router_options: Mapping[str, Any] = field(default_factory=dict)
-    """Options of the calibrated router, the fields of ``CalibratedConfig``, where its scores are used."""
+    """Options of the calibrated router, the fields of ``CalibratedConfig``, if its scores are used."""
     trust_base: bool = False
-    """Whether to use experts that name another base model, see ``load_model``."""
+    """Whether to use experts for another base model, see ``load_model``."""
 
     @property
     def prompts(self) -> list[tuple[int, ...]]:
@@ -49,8 +49,8 @@ class Scores(NamedTuple):
     values: list[float]
     """A score per expert, E; higher is better."""
     num_tokens: int
-    """Tokens that the base model read or was trained on to find them, besides facts about the experts that a
-    library stores."""
+    """Tokens that the base model read or was trained on to find them, without those for facts that
+    a library stores."""
 
 
 Scorer = Callable[[RetrievalContext, Sequence[str], int], Scores]

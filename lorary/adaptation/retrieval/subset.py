@@ -11,18 +11,18 @@ from lorary.files import quote, say_count
 from lorary.models.parts.changed import keep_low_rank_on
 
 ACTION = "retrieval"
-"""What needs low-rank factors, in messages."""
+"""The action that needs low-rank factors, for messages."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Retrieved:
-    """The experts that suit a new task best, by one method."""
+    """The experts that fit a new task best, by one method."""
 
     scores: tuple[tuple[str, float], ...]
     """Experts with their scores, the best first."""
     num_tokens: int
-    """Tokens that the base model read or was trained on to find them, besides facts about the experts that a
-    library stores."""
+    """Tokens that the base model read or was trained on to find them, without those for facts that
+    a library stores."""
 
     @property
     def names(self) -> list[str]:
@@ -37,7 +37,7 @@ def retrieve(
     by: str | None = None,
     seed: int = 0,
 ) -> Retrieved:
-    """Choose the experts that suit a new task best.
+    """Choose the experts that fit a new task best.
 
     Args:
         context: the new task, the base model and the experts.
@@ -52,8 +52,8 @@ def retrieve(
         The experts and their scores, the best first; equal scores in the order of names.
 
     Raises:
-        ValueError: if there is no such method, ``num`` is not from 1 to the number of experts, or the method
-            needs what is not given.
+        ValueError: if there is no such method, ``num`` is not from 1 to the number of experts, or a required
+            input of the method is missing.
         UnknownExpert: if there is no expert of a name.
         DataError: if the new task has no examples.
         IncompatibleExpert: if experts do not fit the base model, or it has experts attached.
@@ -70,8 +70,8 @@ def retrieve(
         faults.append("there must be at least one expert to retrieve, found none")
     elif num is not None and (type(num) is not int or not 1 <= num <= len(chosen)):
         faults.append(
-            f"the number of experts to retrieve must be from 1 to {len(chosen)}, which is all there are, "
-            f"found {quote(num)}"
+            f"the number of experts to retrieve must be from 1 to {len(chosen)} (all that there "
+            f"are), found {quote(num)}"
         )
     if len(set(chosen)) < len(chosen):
         faults.append("every expert must be named once")

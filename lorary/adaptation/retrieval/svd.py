@@ -10,8 +10,8 @@ from lorary.transforms.sparse_similarity import sparse_similarity
 def score(context: RetrievalContext, names: Sequence[str], seed: int) -> Scores:
     """Compare the new task's expert with the others as ``sparse_similarity`` does.
 
-    Meaningful only for experts that were trained from the same initial factors (``same_start``), because
-    factors are compared and not their product; ``cosine`` does not have this restriction.
+    This is meaningful only for experts that were trained from the same initial factors (``same_start``),
+    because factors are compared, not their product; ``cosine`` does not have this restriction.
     """
     compared = compare_with_task(context, names)
     similarity = sparse_similarity(compared.experts, compared.names)  # [1 + E, 1 + E]

@@ -16,11 +16,11 @@ class RetrievalMethod:
     score: "Scorer"
     """Scores the experts; a pure function of its arguments."""
     summary: str
-    """What is compared, in a few words, for help texts."""
+    """A short description of what is compared, for help texts."""
 
 
 def _method(file: str, summary: str) -> RetrievalMethod:
-    """Make an entry whose file is imported when the method is first used: help texts need no PyTorch."""
+    """Make an entry whose file is imported at first use, so that help texts need no PyTorch."""
 
     def score(context: "RetrievalContext", names: Sequence[str], seed: int) -> "Scores":
         scores: Scores = import_module(f"lorary.adaptation.retrieval.{file}").score(context, names, seed)
@@ -31,13 +31,13 @@ def _method(file: str, summary: str) -> RetrievalMethod:
 
 RETRIEVALS: dict[str, RetrievalMethod] = {
     "calibrated": _method("calibrated", "how strongly experts react to the examples' prompts"),
-    "cosine": _method("cosine", "weight changes with those of an expert trained quickly on the examples"),
+    "cosine": _method("cosine", "weight changes with those of an expert trained briefly on the examples"),
     "embedding": _method("embedding", "prompts with examples of the experts' tasks, or with their cards"),
     "svd": _method("svd", "as cosine, by the largest entries of the factors in a few dimensions"),
     "random": _method("random_order", "nothing: a random draw, as a control"),
 }
 DEFAULT_RETRIEVAL = "calibrated"
-"""The default: it needs nothing but the experts, and reads each prompt once."""
+"""The default: it needs only the experts, and reads each prompt once."""
 ENCODER_RETRIEVAL = "embedding"
 """The default on a base model with an encoder, for which there is no generic text to calibrate with."""
 

@@ -19,7 +19,7 @@ class Compared:
     """The experts and the new task's expert, side by side."""
 
     experts: Mapping[str, Expert]
-    """The experts by their names, and the new task's under a name of its own."""
+    """The experts by their names, and the new task's expert under a separate name."""
     names: list[str]
     """The new task's expert first, then the others in their order."""
     num_tokens: int
@@ -29,8 +29,8 @@ class Compared:
 def compare_with_task(context: RetrievalContext, names: Sequence[str]) -> Compared:
     """Return the experts beside the new task's expert.
 
-    If none is given, one is trained quickly, of the experts' rank and on their layers. If all experts were
-    trained from the same initial factors, so is it. Like them, it is trained on top of their general expert.
+    If none is given, one is trained briefly, with the experts' rank and layers, and from the same
+    initial factors if all experts share them. Like the experts, it is trained on top of their general expert.
     """
     experts = dict(fit_paths(context.base.model, {name: context.experts[name] for name in names}))
     found, num_tokens = context.task_expert, 0

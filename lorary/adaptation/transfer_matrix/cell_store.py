@@ -1,4 +1,4 @@
-"""Finished cells of a transfer matrix: one small file per cell, named by the hash of all it depends on."""
+"""Finished cells of a transfer matrix: one small file per cell, named by a hash of all its inputs."""
 
 import math
 from collections.abc import Mapping
@@ -40,11 +40,11 @@ class CellStore:
             content = read_at_most(path, follow=False)
         except FileNotFoundError:
             return None
-        found = parse_json_object(content, str(path), advice="delete it, and it is measured again")
+        found = parse_json_object(content, str(path), advice="delete it to measure it again")
         return _read_cell(found, path)
 
     def save(self, key: str, cell: Cell) -> None:
-        """Write a finished cell, whole or not at all."""
+        """Write a finished cell, completely or not at all."""
         self._folder.mkdir(parents=True, exist_ok=True)
         write_whole(self._path(key), dump_json(asdict(cell)) + "\n")
 
@@ -59,7 +59,7 @@ def _read_cell(found: Mapping[str, Any], path: Path) -> Cell:
     are_losses = all(type(loss) in (int, float) and math.isfinite(loss) for loss in losses)
     if found.keys() != numbers.keys() or not are_losses or any(type(n) is not int or n < 0 for n in counts):
         raise FormatError(
-            f"{quote(str(path))} must have finite losses and counts ({', '.join(numbers)}): delete it, and "
-            "it is measured again"
+            f"{quote(str(path))} must have finite losses and counts ({', '.join(numbers)}): delete it "
+            "to measure it again"
         )
     return Cell(**numbers)

@@ -11,7 +11,7 @@ from typing import Any
 from lorary.files import dump_json, write_whole
 
 FRESH, BASE = "fresh", "base"
-"""The controls: a new expert that is trained, and the base model that is not."""
+"""The controls: a new expert that is trained, and the base model without training."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,7 +19,7 @@ class Cell:
     """One start on one task. Losses are means over the target tokens of the validation examples, in nats."""
 
     before: float
-    """Validation loss of the start as it is."""
+    """Validation loss of the start before training."""
     after: float
     """Validation loss after the training, with its last weights."""
     num_steps: int
@@ -68,7 +68,7 @@ class TransferMatrix:
         return sorted(found, key=lambda row: (-row[1], row[0]))
 
     def to_json(self, path: str | os.PathLike[str]) -> None:
-        """Write all numbers as a JSON file, whole or not at all."""
+        """Write all numbers as a JSON file, completely or not at all."""
         write_whole(path, dump_json(asdict(self)) + "\n")
 
 

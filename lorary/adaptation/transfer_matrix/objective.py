@@ -1,4 +1,4 @@
-"""Starts on new tasks as an objective: a unit is a cell, and its product are the losses.
+"""Starts on new tasks as an objective: a unit is a cell, and its product is the losses.
 
 P parameters of an expert.
 """
@@ -24,7 +24,7 @@ from lorary.training.starts import Starts
 
 
 class TransferCells(Objective[Cell]):
-    """Trains experts as ``LoraExperts`` does, and keeps their losses only.
+    """Trains experts as ``LoraExperts`` does, but keeps only their losses.
 
     Args:
         stack: empty experts on the base model, one for each slot.
@@ -70,7 +70,7 @@ class TransferCells(Objective[Cell]):
             start, task = self._labels[name]
             raise TrainingError(
                 f"the {what} of start {quote(start)} on task {quote(task)} must be finite, found {loss} "
-                f"after {say_count(step, 'step')}: lower the learning rate, or leave the expert or task out"
+                f"after {say_count(step, 'step')}: lower the learning rate, or leave out the expert or task"
             )
         return loss
 

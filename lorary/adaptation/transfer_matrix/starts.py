@@ -15,19 +15,19 @@ from lorary.transforms.stacks import choose_names
 FEWEST_CLUSTERED = 3
 """With fewer experts, a cluster is a single expert or all of them."""
 ACTION = "a transfer matrix"
-"""What needs low-rank factors, in messages."""
+"""The action that needs low-rank factors, for messages."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Start:
-    """An expert that trainings begin with; it is made when it is first needed."""
+    """An expert from which trainings start; it is made when it is first needed."""
 
     name: str
     """Its name in the matrix."""
     parts: tuple[str, ...]
     """The experts that it is made of."""
     identity: tuple[str, ...]
-    """Hashes of these experts, and how they are put together."""
+    """Hashes of these experts, and how they are combined."""
     make: Callable[[], Expert]
     """Makes the expert."""
 
@@ -46,8 +46,8 @@ def list_starts(
 ) -> dict[str, Start]:
     """List starts by name.
 
-    A cluster's start is the mean of its members' weight changes, cut to a rank; ``general`` is that of all
-    experts. Clusters are those of ``cluster_experts``; one with a single member is left out.
+    A cluster's start is the mean of its members' weight changes, truncated to a rank; ``general`` is that of
+    all experts. Clusters are those of ``cluster_experts``; one with a single member is left out.
 
     Args:
         experts: a library or any other mapping.
@@ -123,7 +123,7 @@ def _outline_merge(
 
 
 def _merge(experts: Mapping[str, Expert], names: Sequence[str], rank: int) -> Expert:
-    """Return the mean of experts, cut to a rank; with fewer ranks in all there is nothing to cut."""
+    """Return the mean of experts, truncated to a rank if the sum of their ranks is larger."""
     most = sum(experts[name].max_rank for name in names)
     return merge(experts, "linear", names=names, rank=min(rank, most), layers="all").rename("merged")
 

@@ -31,12 +31,12 @@ from lorary.training.memory import check_memory
 
 DEFAULT_CONFIG = TrainConfig(max_tokens=4000, batch_size=4)
 ONLY_ENDS = 10**9
-"""Steps between validations, so that there is none but before the first and after the last step."""
+"""Steps between validations, so that validation takes place only before the first and after the last step."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Plan:
-    """What a matrix consists of."""
+    """The parts of a matrix."""
 
     starts: Mapping[str, Start | None]
     """Name -> start; None for the fresh expert."""
@@ -46,7 +46,7 @@ class _Plan:
     keys: Mapping[tuple[str, str], str]
     """Start and task -> key of the cell."""
     general: Expert | None
-    """The general expert that the experts stand on, which is on in all cells; None for none."""
+    """The general expert that the experts build on, active in all cells; None for none."""
 
 
 def transfer(
@@ -62,8 +62,8 @@ def transfer(
 ) -> TransferMatrix:
     """Train every start on every new task with the same budget; measure the validation loss before and after.
 
-    Controls are ``fresh``, a new expert with the same training, and ``base``, the base model alone. The
-    trainings of a task take the same examples in the same order. A finished cell is kept in a file named by
+    Controls are ``fresh``, a new expert with the same training, and ``base``, the base model alone. All
+    trainings on a task use the same examples in the same order. A finished cell is kept in a file named by
     the hash of everything that it depends on, so a second call, or one with a further expert or task,
     measures only what is missing.
 
@@ -74,7 +74,7 @@ def transfer(
         folder: folder of the finished cells.
         config: the training. Rank and layers are those of the experts (the largest rank, all layers that any
             of them changes). The validation loss is measured before the first and after the last step
-            only, and there is no early stop, so that all cells have the same budget.
+            only, and there is no early stopping, so that all cells have the same budget.
         names: the experts; None for those that ``list_routed`` lists, without those that have more than
             low-rank factors.
         starts: kinds of starts, keys of ``START_KINDS``.
@@ -150,7 +150,9 @@ def _plan(
 
 def _check_tasks(base: BaseModel, examples: Mapping[str, TrainingExamples]) -> None:
     if not examples:
-        raise ValueError("there must be at least one new task, found none: pass examples of some")
+        raise ValueError(
+            "there must be at least one new task, found none: pass examples of at least one task"
+        )
     for split in ("train", "validation"):
         empty = [task for task, found in examples.items() if not getattr(found, split)]
         if empty:
@@ -191,7 +193,7 @@ def _measure(
 
 
 def _assemble(base: BaseModel, plan: _Plan, cells: Mapping[str, Cell]) -> TransferMatrix:
-    """Put the cells together; the base model's are what a fresh expert is before its training."""
+    """Assemble the cells; those of the base model equal those of a fresh expert before its training."""
     rows = {name: {task: cells[plan.keys[name, task]] for task in plan.examples} for name in plan.starts}
     alone = {
         task: Cell(before=cell.before, after=cell.before, num_steps=0, num_tokens=0)

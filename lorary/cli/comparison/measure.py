@@ -19,7 +19,7 @@ def measure_routes(
     store: ResponseStore | None = None,
     on_prediction: Callable[[Prediction], None] | None = None,
 ) -> Result:
-    """Measure every route on every task; then print on stderr which examples were left out or changed.
+    """Evaluate every route on every task; then print on stderr which examples were left out or changed.
 
     Args:
         found: the comparison.

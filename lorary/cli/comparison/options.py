@@ -33,21 +33,21 @@ def add_comparison_options(parser: ArgumentParser, *routes: str, needs_tasks: bo
         type=int,
         default=0,
         metavar="NUMBER",
-        help="Few-shot prompts: training examples of the task, with answers, that stand before each prompt",
+        help="Number of training examples of the task, with answers, before each prompt (few-shot)",
     )
     parser.add_argument(
         *routes,
         type=list[str] | str | None,
         metavar="NAME[,NAME…]",
-        help="Routes: base, random, oracle, tasks (skills, mixed for each task), expert:NAME of any expert "
-        f"in the library, a control's name, or a router. {describe_routers()}; "
+        help="Routes: base, random, oracle, tasks (skills with each task's weights), expert:NAME for any "
+        f"expert in the library, the name of a control, or a router. {describe_routers()}; "
         f"if not given: {','.join(DEFAULT_ROUTES)}, all controls, and tasks if the library has skills",
     )
     parser.add_argument(
         "--against",
         type=str | None,
-        help="The reference route: all others are compared with it, example by example; if not given: the "
-        f"first measured one of {', '.join(REFERENCES)}",
+        help="Reference route, with which all others are compared example by example; if not given: the "
+        f"first of these that is evaluated: {', '.join(REFERENCES)}",
     )
     parser.add_argument(
         "--metrics",
@@ -67,8 +67,6 @@ def add_comparison_options(parser: ArgumentParser, *routes: str, needs_tasks: bo
         help="Any skill of the set for the route tasks, if the library has several sets",
     )
     add_role_option(parser)
-    add_base_options(
-        parser, default_dtype="float32, in which answers do not depend on the other examples of a batch"
-    )
+    add_base_options(parser, default_dtype="float32, in which answers do not depend on the rest of the batch")
     add_router_options(parser, with_tasks=True)
     parser.add_class_arguments(EvalConfig, "evaluation", skip={"metrics"})

@@ -40,7 +40,7 @@ class Comparison:
     model: RoutedModel
     """Base, experts and controls, without a router."""
     tasks: Mapping[str, Task]
-    """The tasks to measure, by name."""
+    """The tasks to evaluate, by name."""
     own: Mapping[str, str]
     """Task -> its own expert, for tasks that have one."""
     routes: Sequence[Route]
@@ -179,14 +179,14 @@ def _find_own(library: LibraryView, measured: Mapping[str, str | None]) -> dict[
 
 
 def compute_facts(model: RoutedModel, configured: Mapping[str, RouterConfig]) -> None:
-    """Compute what routers need besides examples of tasks, so that it is shown before their own progress."""
+    """Compute the facts that need no task examples, before the progress of the others is shown."""
     for name, config in configured.items():
         if not any(FACTS[fact].needs_tasks for fact in config.needs):
             model.router(name, **vars(config))
 
 
 def _open_experts(options: Namespace, routers: Sequence[str]) -> LibraryView:
-    """Open the experts of the library: none if it has skills only, and no further routers need experts."""
+    """Open the experts of the library; none if it has skills only and no further router needs experts."""
     library = open_filled_library(options.library)
     view = look_routed(options, library)
     has_skills_only = not view and SKILL in view.left_out and not routers

@@ -31,8 +31,8 @@ def choose_routes(
         own: task -> its own expert.
         experts: names of the library's experts.
         controls: names of the controls.
-        has_skills: whether the library has skills, whose tasks are a default route then.
-        has_encoder: whether the base model has an encoder, on which the calibrated router is no default.
+        has_skills: whether the library has skills; their tasks are then a default route.
+        has_encoder: whether the base model has an encoder, on which the calibrated router is not a default.
 
     Raises:
         ValueError: if a name is not a route, or is given twice; or if there are skills only and a route needs
@@ -49,7 +49,7 @@ def choose_routes(
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice or not names:
         raise ValueError(
-            f"routes must be at least one name, each once, found {quote(names)}: correct --routes"
+            f"routes must have at least one name, each once, found {quote(names)}: correct --routes"
         )
     picky = [name for name in names if not experts and (name in ROUTERS or name == RANDOM)]
     if picky:

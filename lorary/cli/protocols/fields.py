@@ -1,4 +1,4 @@
-"""Check the fields of a protocol's file: all faults are collected, none is raised."""
+"""Check the fields of a protocol's file; faults are collected, not raised."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import MISSING, fields
@@ -9,7 +9,7 @@ from lorary.files import quote
 
 T = TypeVar("T")
 Check = tuple[Callable[[Any], bool], str]
-"""Whether a value is right, and what must hold."""
+"""A test of a value, and the description of valid values."""
 
 
 def is_text(value: Any) -> bool:
@@ -65,7 +65,7 @@ def check_fields(
         faults: faults are added here.
 
     Returns:
-        The entries that are right.
+        The valid entries.
     """
     if not isinstance(content, Mapping):
         faults.append(f"{where} must be a mapping, found {quote(content, 60)}")

@@ -1,16 +1,16 @@
-"""Bring stages into an order in which each follows those that it needs."""
+"""Order stages so that each follows those that it needs."""
 
 from collections.abc import Mapping, Sequence
 
 
 def order_stages(needs: Mapping[str, Sequence[str]]) -> tuple[list[str], list[str]]:
-    """Order stages; among those that could be next, the first of the file is.
+    """Order stages; among those that could be next, the first in the file comes first.
 
     Args:
         needs: stage -> the stages that it needs, all of them known.
 
     Returns:
-        The stages in order; and, if some need each other in a circle, one such circle, whose first stage is
+        The stages in order; and one cycle if there is any, whose first stage is
         also its last.
     """
     ordered: list[str] = []

@@ -1,4 +1,4 @@
-"""Estimate what a protocol takes, from the numbers in its file; nothing is loaded.
+"""Estimate the cost of a protocol from the numbers in its file; nothing is loaded.
 
 N parameters of the base model, W inputs and outputs of all layers that experts change, R rank.
 """
@@ -20,7 +20,7 @@ TOKENS_PER_PASS = 2048
 
 @dataclass(frozen=True, kw_only=True)
 class StagePlan:
-    """What a stage takes."""
+    """The cost of a stage."""
 
     train_tokens: float
     """Tokens that experts are trained on."""
@@ -29,7 +29,7 @@ class StagePlan:
     hours: float
     """Hours on the device."""
     memory: float
-    """Bytes of the device's memory, at most."""
+    """Maximum bytes of the device's memory."""
     disk: float
     """Bytes that are written."""
 

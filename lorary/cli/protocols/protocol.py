@@ -1,11 +1,11 @@
-"""What a protocol consists of."""
+"""The parts of a protocol."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 Values = Mapping[str, str | list[str]]
-"""Name -> what stands for ``{name}`` in a command: a text, or several words."""
+"""Name -> replacement for ``{name}`` in a command: a text, or several words."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,11 +19,11 @@ class Stage:
     command: tuple[str, ...]
     """The words of its command line, after ``lorary``."""
     needs: tuple[str, ...] = ()
-    """The stages that must have ended before."""
+    """The stages that must be finished before."""
     makes: tuple[str, ...] = ()
-    """Files and folders that are there when it has ended."""
+    """Files and folders that exist when it is finished."""
     cost: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
-    """What it reads and trains: numbers, for the plan."""
+    """The amounts that it reads and trains, for the plan."""
     scales: tuple[str, ...] = ()
     """The scales that have it; empty for all."""
 
@@ -39,27 +39,27 @@ class BaseSizes:
     hidden: int
     """Width of the hidden states."""
     width: int
-    """Inputs and outputs of all layers that experts change, added up."""
+    """Sum of the inputs and outputs of all layers that experts change."""
     bytes: int = 2
     """Bytes of a number."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Scale:
-    """A size in which a protocol can be run."""
+    """A size at which a protocol can be run."""
 
     name: str
     """Its name."""
     sizes: BaseSizes
     """Sizes of the base model."""
     values: Values = field(default_factory=dict)
-    """What stands for names in commands."""
+    """Replacements for names in commands."""
     with_data: Values = field(default_factory=dict)
-    """Other values, if the user gives a folder of data."""
+    """Values that differ if the user gives a folder of data."""
     model: str | None = None
-    """A random model of this kind is made and is the base model; None if ``values`` has a base model."""
+    """A random model of this kind is created as the base model; None if ``values`` has a base model."""
     tflops: float = 125.0
-    """Speed of the device, in 10^12 operations per second, that hours are computed with."""
+    """Speed of the device, in 10^12 operations per second, for the estimate of hours."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,11 +75,11 @@ class Row:
     metric: str | None = None
     """The metric; None for the first of the results."""
     tasks: str | None = None
-    """The value of the scale that names the tasks; None for all that the stage has measured."""
+    """The value of the scale that names the tasks; None for all tasks of the stage."""
     published: Mapping[str, float] = field(default_factory=dict)
     """Task, or ``mean`` -> the published number, in the unit of the table."""
     source: str = ""
-    """Where the published numbers stand: paper, table, and what differs."""
+    """Source of the published numbers: paper, table, and differences."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,11 +89,11 @@ class Protocol:
     name: str
     """Its name: that of the file."""
     title: str
-    """One line on it."""
+    """Its description in one line."""
     paper: str
     """Where it was published."""
     about: str
-    """What is as published, and what is not."""
+    """What follows the publication, and what does not."""
     scales: Mapping[str, Scale]
     """By name."""
     stages: tuple[Stage, ...]

@@ -49,7 +49,7 @@ _ROW: dict[str, Check] = {
     "published": NUMBERS,
 }
 _SIZES: dict[str, Check] = dict.fromkeys(("parameters", "layers", "hidden", "width", "bytes"), NUMBER)
-# What a cost counts; a text is a name in braces.
+# The quantities of a cost; a text is a name in braces.
 _COST: Check = (
     lambda value: NUMBER[0](value) or (isinstance(value, str) and value.startswith("{")),
     "a number above 0, or a name in braces",
@@ -68,7 +68,7 @@ def read_protocol(path: Path, name: str) -> Protocol:
 
     Raises:
         OSError: if the file cannot be read.
-        FormatError: if it is no protocol, with all faults.
+        FormatError: if it is not a protocol, with all faults.
     """
     faults: list[str] = []
     protocol = _build(read_yaml(path), name, faults)
@@ -93,7 +93,9 @@ def _build(content: Any, name: str, faults: list[str]) -> Protocol | None:
         return None
     ordered, circle = order_stages({stage: found.needs for stage, found in stages.items()})
     if circle:
-        faults.append(f"stages need each other in a circle: {' needs '.join(circle)}: break it")
+        faults.append(
+            f"stages need each other in a cycle ({' needs '.join(circle)}): remove one of these needs"
+        )
     return Protocol(
         name=name,
         title=top["title"],
@@ -108,7 +110,7 @@ def _build(content: Any, name: str, faults: list[str]) -> Protocol | None:
 def _build_stage(name: str, content: Any, faults: list[str]) -> Stage:
     where = f"stage {quote(name, 60)}"
     if not _STAGE_NAME.fullmatch(name):
-        faults.append(f"the name of {where} must have small letters, digits and hyphens only")
+        faults.append(f"the name of {where} must have lowercase letters, digits and hyphens only")
     found = check_fields(content, _STAGE, {"does", "command"}, where, faults)
     words: list[str] = []
     try:
@@ -149,11 +151,11 @@ def _build_scale(name: str, content: Any, faults: list[str]) -> Scale:
     model = found.get("model")
     if model is not None and model not in KINDS:
         faults.append(
-            f"model of {where} is {quote(model, 60)}, a random model of which cannot be made: "
+            f"model of {where} is {quote(model, 60)}, for which no random model can be created: "
             f"{suggest(model, KINDS)}"
         )
     if model is None and "base" not in found.get("values", {}):
-        faults.append(f"values of {where} must have base, the base model, or {where} a model")
+        faults.append(f"values of {where} must have base, the base model, or {where} must have model")
     kept = {key: found[key] for key in ("model", "tflops") if key in found}
     complete = {key: sizes.get(key, 1) for key in _SIZES if key in sizes or key != "bytes"}
     return Scale(

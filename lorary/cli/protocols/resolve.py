@@ -15,9 +15,9 @@ from lorary.files import quote
 
 BASE_FOLDER = "base"
 MAX_FAULTS = 8
-# Run by a protocol, this could run itself.
+# A protocol with this command could run itself.
 OWN_COMMAND = "run"
-NEEDS_DATA = "it reads data of yours: give their folder with --data FOLDER, as docs/how-to/protocols.md says"
+NEEDS_DATA = "it reads your data: name their folder with --data FOLDER (see docs/how-to/protocols.md)"
 _NAME = re.compile(r"\{([a-z_0-9]+)\}")
 
 
@@ -30,7 +30,7 @@ class ReadyStage:
     words: tuple[str, ...]
     """The words of its command line, after ``lorary``."""
     makes: tuple[str, ...]
-    """Files and folders that are there when it has ended."""
+    """Files and folders that exist when it is finished."""
     cost: Mapping[str, Mapping[str, float]]
     """Numbers for the plan."""
 
@@ -48,7 +48,7 @@ class ReadyProtocol:
     stages: tuple[ReadyStage, ...]
     """The stages of this scale, in order."""
     values: Values
-    """What stands for names in commands."""
+    """Replacements for names in commands."""
 
     def list_tasks(self, row: Row) -> list[str] | None:
         """Name the tasks of a row of the table; None for all."""
@@ -71,7 +71,7 @@ def resolve(
         given: the user's own values.
 
     Raises:
-        ValueError: with everything that is wrong.
+        ValueError: with all faults.
     """
     if scale_name not in protocol.scales:
         raise ValueError(
@@ -95,7 +95,7 @@ def resolve(
     for number, row in enumerate(protocol.table, 1):
         if row.tasks is not None and row.tasks not in values:
             faults.append(
-                f"row {number} of the table names its tasks by {quote(row.tasks, 60)}, which is no value: "
+                f"row {number} of the table names its tasks by {quote(row.tasks, 60)}, which is not a value: "
                 f"{suggest(row.tasks, values)}"
             )
     if faults:
@@ -136,7 +136,7 @@ def _gather_values(
                 f"--set names an unknown value {quote(name, 60)}: {suggest(name, [*values, *fixed])}"
             )
         values[name] = value.split(",") if isinstance(values.get(name), list) else value
-    # Values may have the run's folder, the folder of data and the base model in them.
+    # Values may contain the run's folder, the folder of data and the base model.
     fixed = {**fixed, **({"base": values["base"]} if "base" in values else {})}
     return {**fixed, **{name: _fill(value, fixed, f"value {name}", faults) for name, value in values.items()}}
 
@@ -198,7 +198,7 @@ def _read_cost(value: Any, values: Values, where: str, faults: list[str]) -> flo
 
 def _check_command(words: list[str], made: set[str], where: str) -> list[str]:
     name, rest = split_command(words)
-    # A file of options that another stage makes is not there yet.
+    # An option file that another stage makes does not exist yet.
     kept = [
         place
         for place, word in enumerate(rest)
@@ -224,5 +224,5 @@ def split_command(words: list[str] | tuple[str, ...]) -> tuple[str, list[str]]:
 
 
 def has_option(name: str, option: str) -> bool:
-    """Tell whether a command has an option."""
+    """Return whether a command has an option."""
     return option in build_parser(name, load_command(name))._option_string_actions

@@ -17,7 +17,7 @@ NUMERIC = COLUMNS[2:]
 
 
 class Cell(NamedTuple):
-    """A number of ours and the published one."""
+    """A number of ours and the published number."""
 
     row: str
     """The method."""
@@ -30,14 +30,14 @@ class Cell(NamedTuple):
     published: float | None
     """The published number."""
     source: str | None
-    """Where it stands; None without one."""
+    """Its source; None without one."""
 
 
 def read_cells(ready: ReadyProtocol) -> list[Cell]:
     """Read the results of all rows.
 
     Raises:
-        OSError: if a stage has left no results.
+        OSError: if a stage has no results.
         ValueError: if the results lack a route of the table.
     """
     stages = {found.stage.name for found in ready.stages}
@@ -52,8 +52,9 @@ def _read_row(ready: ReadyProtocol, row: Row) -> Iterator[Cell]:
     if not metrics:
         what = quote(row.route) + (f" and metric {quote(row.metric)}" if row.metric else "")
         raise ValueError(
-            f"stage {quote(row.stage)} has no results of route {what}: it measured "
-            f"{', '.join(result.routes)} by {', '.join(result.metrics)}; correct the table of the protocol"
+            f"stage {quote(row.stage)} has no results of route {what}: it has routes "
+            f"{', '.join(result.routes)} and metrics {', '.join(result.metrics)}: correct the table of the "
+            "protocol"
         )
     cells = [_read_cell(result, row, task, metric) for task, metric in metrics.items()]
     errors = [cell.error for cell in cells if cell.error is not None]
@@ -89,8 +90,8 @@ def tabulate_cells(cells: Sequence[Cell], *, is_comparable: bool) -> list[tuple[
 
     Args:
         cells: the cells.
-        is_comparable: whether our numbers may be compared with published ones; differences are left out if
-            the base model is a random one.
+        is_comparable: whether our numbers may be compared with published ones; differences
+            are left out for a random base model.
     """
     return [
         (
@@ -118,7 +119,7 @@ def write_table(ready: ReadyProtocol, cells: Sequence[Cell]) -> str:
 
 
 def list_sources(cells: Sequence[Cell]) -> list[str]:
-    """List where the published numbers of each row stand, a line for each source."""
+    """List the sources of the published numbers, a line for each source."""
     rows: dict[str, dict[str, None]] = {}
     for cell in cells:
         if cell.source is not None:
@@ -127,5 +128,5 @@ def list_sources(cells: Sequence[Cell]) -> list[str]:
 
 
 def _find_unit(metric: Metric) -> float:
-    """Shares are shown in percent, as papers do; losses as they are."""
+    """Convert proportions to percent, as in papers; losses stay unchanged."""
     return 1.0 if metric.lower_is_better else 100.0

@@ -21,7 +21,7 @@ def find_protocol(place: str) -> Protocol:
 
     Raises:
         ValueError: if there is none.
-        FormatError: if a file is no protocol.
+        FormatError: if a file is not a protocol.
     """
     shipped = list_shipped()
     path = Path(place)
@@ -32,6 +32,6 @@ def find_protocol(place: str) -> Protocol:
     if path.suffix in SUFFIXES:
         raise ValueError(f"there is no protocol file {quote(place)}: check the path")
     raise ValueError(
-        f"there is no protocol {quote(place, 60)}, and it is no file that ends in .yaml: "
+        f"there is no protocol {quote(place, 60)}, and it is not a file that ends in .yaml: "
         f"{suggest(place[:100], shipped)}"
     )

@@ -1,4 +1,4 @@
-"""What a run of a protocol has done, in its folder; a changed protocol is not continued there."""
+"""The finished stages of a run, in its folder; a changed protocol is not continued there."""
 
 from collections.abc import Iterator, Mapping
 from difflib import unified_diff
@@ -15,7 +15,7 @@ MAX_DIFFERENCES = 6
 
 
 class RunState:
-    """The stages that have ended.
+    """The finished stages.
 
     Args:
         ready: the protocol in its folder.
@@ -36,7 +36,7 @@ class RunState:
             self._seconds = {name: seconds for name, seconds in saved["seconds"].items() if name in stages}
 
     def is_done(self, stage: ReadyStage) -> bool:
-        """Tell whether a stage has ended and what it made is still there, and so for all that it needs."""
+        """Return whether a stage is finished and its results exist, and likewise all stages that it needs."""
         by_name = {found.stage.name: found for found in self._ready.stages}
         return (
             stage.stage.name in self._seconds
@@ -49,7 +49,7 @@ class RunState:
         return self._seconds[stage.stage.name]
 
     def begin(self) -> None:
-        """Record what is going to be run."""
+        """Record what will be run."""
         self._write()
 
     def forget(self, stage: ReadyStage) -> None:
@@ -63,7 +63,7 @@ class RunState:
             self._write()
 
     def finish(self, stage: ReadyStage, seconds: float) -> None:
-        """Record that a stage has ended."""
+        """Record that a stage is finished."""
         self._seconds[stage.stage.name] = seconds
         self._write()
 
@@ -100,8 +100,8 @@ class RunState:
             more = "; …" if len(found) > MAX_DIFFERENCES else ""
             raise ValueError(
                 f"folder {quote(str(self._ready.out))} has another run: {'; '.join(found[:MAX_DIFFERENCES])}"
-                f"{more}: use another --out, or delete {quote(str(self._path))} to let the changed commands "
-                "go on in this folder"
+                f"{more}: use another --out, or delete {quote(str(self._path))} to continue in this "
+                "folder with the changed commands"
             )
 
 
@@ -114,7 +114,7 @@ def _list_differences(saved: Mapping[str, Any], now: Mapping[str, Any]) -> Itera
     for name in dict.fromkeys([*saved["stages"], *now["stages"]]):
         before, after = saved["stages"].get(name), now["stages"].get(name)
         if before is None or after is None:
-            yield f"stage {quote(name, 60)} is {'new' if before is None else 'gone'}"
+            yield f"stage {quote(name, 60)} is {'new' if before is None else 'missing'}"
         elif before != after:
             lines = unified_diff(before, after, n=0, lineterm="")
             changed = [line for line in lines if not line.startswith(("---", "+++", "@@"))]

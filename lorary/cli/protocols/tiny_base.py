@@ -1,4 +1,4 @@
-"""Make a random base model of an architecture, with a tokenizer of bytes."""
+"""Create a random base model of an architecture, with a byte tokenizer."""
 
 import shutil
 from pathlib import Path
@@ -17,7 +17,7 @@ SEED = 0
 
 
 def make_tiny_base(kind: str, folder: Path) -> None:
-    """Write a random model and its tokenizer to a folder, whole or not at all; nothing if it is there."""
+    """Write a random model and its tokenizer to a folder, completely or not at all, unless they exist."""
     if folder.exists():
         return
     part = folder.with_name(f"{folder.name}.part")

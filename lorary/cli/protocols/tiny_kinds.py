@@ -1,4 +1,4 @@
-"""Sizes of the random models with which a protocol is tried: a minute on a processor, no network."""
+"""Sizes of the random models for trials of protocols: about a minute on a CPU, without a network."""
 
 from typing import Any
 

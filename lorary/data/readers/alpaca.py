@@ -52,7 +52,7 @@ def write_standard(instruction: str, given: str, *, opens: bool = True) -> str:
     Args:
         instruction: the instruction.
         given: its input; ``''`` for none.
-        opens: whether the prompt begins with the sentences that explain it.
+        opens: whether the prompt begins with the explanatory sentences.
     """
     opening = [WITH_INPUT if given else WITHOUT_INPUT] if opens else []
     parts = [f"### Instruction:\n{instruction}", *([f"### Input:\n{given}"] if given else [])]

@@ -146,7 +146,7 @@ def _name_instance(number: int, row: object) -> str:
 
 
 def _read_task_head(path: Path) -> tuple[str, tuple[str, ...]]:
-    """Read a task's definition, before or after the instances, and the categories that stand before it."""
+    """Read a task's definition, before or after the instances, and the categories before it."""
     found: dict[str, object] = {}
     keys: list[str] = []
     with _open_json(path) as stream:

@@ -92,8 +92,8 @@ def detect_format(row: Row) -> str:
     found = match_format(row)
     if found is None:
         raise ValueError(
-            f"the row is of no known format, its fields are {name_keys(row)}: say which columns are what, as "
-            f"in {_propose_columns(row)}, or name one of the formats {', '.join(FORMATS)}"
+            f"the row is of no known format, its fields are {name_keys(row)}: map its columns, "
+            f"as in {_propose_columns(row)}, or name one of the formats {', '.join(FORMATS)}"
         )
     return found
 

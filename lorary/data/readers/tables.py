@@ -17,7 +17,7 @@ SEPARATORS = (",", ";", TAB)
 
 
 def is_table(path: Path) -> bool:
-    """Return whether a file's name is that of a table, which its content does not show."""
+    """Return whether a file's name is that of a table; its content does not show it."""
     return find_suffix(path) in SUFFIXES
 
 

@@ -10,7 +10,7 @@ from typing import Any
 from lorary.evaluation.sandbox import Program, check_programs, humaneval_program, mbpp_program
 from lorary.evaluation.sandbox import pass_at_k as estimate_pass_at_k
 
-# The three examples of the harness's prompt, of those that the authors of MBPP wrote prompts with.
+# The three examples of the harness's prompt, from those in the prompts of MBPP's authors.
 MBPP_EXAMPLES = (2, 3, 4)
 PASSED = "passed"
 
@@ -30,7 +30,7 @@ def judge_mbpp(resps: Sequence[Sequence[str]], docs: Rows) -> list[list[str]]:
 def pass_at_k(
     references: Sequence[str], predictions: Sequence[Sequence[str]], k: Sequence[int] | int
 ) -> dict[str, float]:
-    """Estimate the chance that one of k answers to a problem passes, from the outcomes of all of them.
+    """Estimate the probability that one of k answers to a problem passes, from the outcomes of all answers.
 
     Args:
         references: not used: the outcomes are known.
@@ -59,7 +59,7 @@ def _judge(
     resps: Sequence[Sequence[str]], docs: Rows, write: Callable[[Mapping[str, Any], str], Program]
 ) -> list[list[str]]:
     programs = [write(doc, text) for texts, doc in zip(resps, docs, strict=True) for text in texts]
-    # Loading a code task has asked for leave.
+    # Permission was checked when the code task was loaded.
     verdicts = iter(check_programs(programs, allow_code=True))
     return [[next(verdicts).outcome for _ in texts] for texts in resps]
 

@@ -44,8 +44,8 @@ class DataFolder:
         """Read all rows of a file.
 
         Raises:
-            DataError: if it is missing, not UTF-8, empty, or has rows that are no JSON objects of the same
-                fields.
+            DataError: if it is missing, not UTF-8, empty, or has rows that are not JSON objects
+                with the same fields.
         """
         if name not in self._read:
             path = self.find(name)
@@ -56,7 +56,7 @@ class DataFolder:
         return self._read[name]
 
     def explain_missing(self, name: str) -> str:
-        """Say that a file is missing, and under which names it may be there."""
+        """Raise an error for a missing file, with its possible names."""
         names = " or ".join(quote(f"{name}{ending}") for ending in PACKED[:2])
         return f"the data folder {quote(str(self.path))} must have {names}, found neither"
 

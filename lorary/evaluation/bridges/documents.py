@@ -1,4 +1,4 @@
-"""The documents of benchmarks that are measured, with their requests to a model."""
+"""The documents of benchmarks in an evaluation, with their requests to a model."""
 
 import hashlib
 import json
@@ -25,7 +25,7 @@ class Document:
     """One document of a benchmark."""
 
     benchmark: str
-    """The name that the benchmark was asked for."""
+    """The requested name of the benchmark."""
     task: LocalTask
     """Its task."""
     doc: dict[str, Any]
@@ -52,7 +52,7 @@ def choose_documents(
         num_examples: maximum number of documents of each benchmark; None for all.
         seed: of the choice.
         has_chat_template: whether prompts are conversations in the tokenizer's chat template. Examples before
-            the question are then turns of it.
+            the question are then turns of the conversation.
 
     Raises:
         DataError: with the rows from which no prompt can be made, or whose answers cannot be graded.
@@ -141,7 +141,7 @@ def count_shared(documents: Sequence[Document]) -> int:
 
 
 def list_requests(documents: Sequence[Document]) -> Iterator[Instance]:
-    """List the requests of documents, each as often as its task wants answers."""
+    """List the requests of documents, each repeated for the number of answers that its task needs."""
     for document in documents:
         for request in document.requests:
             yield from [request] * (request.repeats or 1)

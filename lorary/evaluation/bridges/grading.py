@@ -16,17 +16,17 @@ NO_FILTER = "none"
 
 @dataclass(frozen=True)
 class Grade:
-    """What the harness says of one document under one route."""
+    """The harness's grade of one document with one route."""
 
     document: Document
     """The document."""
     values: dict[str, Any]
     """Metric -> its value for the document, as the harness aggregates it."""
     responses: list[Any]
-    """What the model responded to each request: a text, or a log-likelihood and whether greedy decoding
-    writes the answer. Of several responses a list."""
+    """The model's response to each request: a text, or a log-likelihood and whether greedy decoding
+    produces the answer; a list for several responses."""
     answers: dict[str, list[Any]]
-    """Filter -> what it left of the responses."""
+    """Filter -> the filtered responses."""
 
     def number(self, metric: str) -> float:
         """Return a metric's value as a number.

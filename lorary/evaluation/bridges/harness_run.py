@@ -36,10 +36,10 @@ from lorary.files import quote
 
 @dataclass(frozen=True)
 class HarnessOutcome:
-    """The numbers of routes on benchmarks, and what they come from."""
+    """The results of routes on benchmarks, with all grades."""
 
     result: Result
-    """A value for each document. A group of tasks is one task of it, with the documents of all its tasks."""
+    """A value for each document. A group of tasks counts as one task, with the documents of all its tasks."""
     grades: Mapping[str, Sequence[Grade]]
     """Route -> a grade for each document, with the same documents in the same order for all routes."""
 
@@ -68,14 +68,14 @@ def measure_harness(
         has_chat_template: whether prompts are conversations in the tokenizer's chat template.
         template_args: arguments of the chat template.
         data_digests: file -> SHA-256, for the header.
-        store: answers that were computed before, and where new ones are kept; None to keep none.
+        store: earlier answers, to which new ones are added; None for no store.
         on_progress: called after each batch, with numbers of requests.
 
     Returns:
         The result. Its metrics have the harness's names, see ``name_metric``.
 
     Raises:
-        DataError: if no prompt can be made of a row, an answer does not fit the model, or there is no chat
+        DataError: if no prompt can be made from a row, an answer does not fit the model, or there is no chat
             template.
         ValueError: if there is no route, or two have the same name.
     """

@@ -1,4 +1,4 @@
-"""From names of lm-evaluation-harness's tasks and groups to tasks with documents from a folder."""
+"""Load tasks and groups of lm-evaluation-harness by name, with documents from a folder."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from lorary.evaluation.bridges.local_task import LocalTask
 from lorary.evaluation.bridges.task_index import KnownTask, index_tasks, list_benchmarks, resolve_functions
 from lorary.files import quote
 
-# Keys of task files that are no settings of a task.
+# Keys of task files that are not settings of a task.
 STRUCTURE = ("tag", "group", "task_list")
 
 
@@ -39,11 +39,11 @@ def load_benchmarks(
         allow_code: whether tasks that execute generated programs are allowed.
 
     Returns:
-        The benchmarks in the order of the names, and the folder with what was read of it.
+        The benchmarks in the order of the names, and the folder with the files that were read.
 
     Raises:
-        DataError: with everything that is wrong: unknown names, missing files, bad rows, code that is not
-            allowed.
+        DataError: with all faults: unknown names, missing files, bad rows, code that
+            is not allowed.
     """
     known = index_tasks()
     leaves = dict.fromkeys(leaf for name in names if name in known for leaf in known[name].leaves)
@@ -67,11 +67,11 @@ def load_benchmarks(
 
 
 def settle_config(config: Mapping[str, Any], harness: HarnessConfig) -> dict[str, Any]:
-    """Set the number of examples before a question, and leave out what such a prompt does not need.
+    """Set the number of examples before a question, and remove settings that such a prompt does not need.
 
     Args:
         config: of a task.
-        harness: the number that was asked for.
+        harness: the requested number.
     """
     settled = {key: value for key, value in config.items() if key not in STRUCTURE}
     own = settled.get("num_fewshot")
@@ -116,7 +116,7 @@ def _find_code(settled: Iterable[Mapping[str, Any]]) -> list[str]:
 
 def _find_missing(settled: Iterable[Mapping[str, Any]], data: DataFolder) -> list[str]:
     if not data.path.is_dir():
-        return [f"--data must be a folder, found {quote(str(data.path))}, which is none"]
+        return [f"--data must be a folder, found {quote(str(data.path))}"]
     files = dict.fromkeys(
         name for config in settled for name in config["dataset_kwargs"]["data_files"].values()
     )

@@ -129,5 +129,5 @@ def _count_good(rows: list[dict[str, Any]]) -> int:
 
 
 def describe_fault(error: Exception) -> str:
-    """Say why no prompt can be made of a row."""
-    return f"no prompt can be made of the row ({type(error).__name__} {' '.join(str(error).split())})"
+    """Describe why no prompt can be made from a row."""
+    return f"no prompt can be made from the row ({type(error).__name__} {' '.join(str(error).split())})"

@@ -1,4 +1,4 @@
-"""The question of a document: what a route sees that decides once per request."""
+"""The question of a document: the tokens from which a request router chooses."""
 
 from collections.abc import Hashable, Sequence
 from itertools import takewhile
@@ -11,15 +11,15 @@ from lorary.evaluation.items import Prompt
 def find_questions(
     requests: Sequence[Instance], contexts: Sequence[Prompt], empty: Prompt, max_length: int
 ) -> list[Prompt]:
-    """Find the question of each request's document: the tokens that all its contexts begin with.
+    """Find the question of each request's document: the common prefix of its contexts.
 
-    So all answers of a document have the same experts, and no answer has a part in their choice. Where the
+    Thus all answers of a document have the same experts, and no answer influences their choice. Where the
     answers are inserted into the context, as in WinoGrande, the question ends before them.
 
     Args:
         requests: the requests; those of a document have the same task and number.
         contexts: the tokens of each request's context; ``()`` for none.
-        empty: the question of a document without a common beginning.
+        empty: the question of a document whose contexts have no common prefix.
         max_length: maximum number of tokens of a question; longer ones lose their beginnings.
     """
     keys: list[Hashable] = [
@@ -35,6 +35,6 @@ def find_questions(
 
 
 def _find_beginning(contexts: Sequence[Prompt]) -> Prompt:
-    """Return the tokens that all contexts begin with."""
+    """Return the common prefix of all contexts."""
     columns = zip(*contexts, strict=False)
     return tuple(column[0] for column in takewhile(lambda column: len(set(column)) == 1, columns))

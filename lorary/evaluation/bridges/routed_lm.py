@@ -36,8 +36,8 @@ KNOWN_SETTINGS = {"until", "max_gen_toks", "do_sample", "temperature", "top_p"}
 class RoutedLM(TemplateLM):
     """A route on a model, as a language model of lm-evaluation-harness.
 
-    A route that decides per request decides once for each document, from the tokens that all of its contexts
-    begin with. Texts of one task with the same experts share the computation of equal beginnings. Contexts
+    A request router decides once for each document, from the common prefix of its contexts.
+    Texts of one task with the same experts share the computation of common prefixes. Contexts
     that are too long lose their beginnings, as in the harness.
 
     Args:
@@ -141,7 +141,7 @@ class RoutedLM(TemplateLM):
     def loglikelihood_rolling(self, requests: list[Instance], disable_tqdm: bool = False) -> list[float]:
         """Score whole texts, in windows of the model's length.
 
-        A route that decides per request sees the prefix token only: the text itself is what is predicted.
+        A request router sees only the prefix token, because the text itself is predicted.
         """
         items = self._prepare("rolling", requests, self._make_windows)
         sums = [0.0] * len(requests)
@@ -150,7 +150,7 @@ class RoutedLM(TemplateLM):
         return sums
 
     def generate_until(self, requests: list[Instance], disable_tqdm: bool = False) -> list[str]:
-        """Generate the answer to each context, up to the first text that ends it."""
+        """Generate the answer to each context, up to the first stop string."""
         items = self._prepare("generate", requests, self._make_answer_items)
         return self._responder.answer(self.route, [item for _, item in items])
 
@@ -166,7 +166,7 @@ class RoutedLM(TemplateLM):
 
     def _make_score_items(self, requests: Sequence[Instance]) -> list[Owned]:
         pairs = [self._encode_request(*request.args) for request in requests]
-        # A context that was empty is no part of a document's question.
+        # A context that was empty is not part of a document's question.
         contexts = [pair[0] if request.args[0] else () for request, pair in zip(requests, pairs, strict=True)]
         questions = find_questions(requests, contexts, (self.prefix_token_id,), self.max_length)
         told = zip(pairs, questions, requests, strict=True)
@@ -224,7 +224,7 @@ class RoutedLM(TemplateLM):
                 f"task {quote(task)}: an answer must have from 1 to {self.max_length} tokens, as many as the "
                 f"model reads, found {len(target)}"
             )
-        # The last token of a target is no input of a model without an encoder.
+        # The last token of a target is not an input of a model without an encoder.
         room = self.max_length if self.backend == "seq2seq" else self.max_length + 1 - len(target)
         return Item(task, self._cut(context, target, room, task), decided_by=question)
 
@@ -235,7 +235,7 @@ class RoutedLM(TemplateLM):
         unknown = sorted(settings.keys() - KNOWN_SETTINGS)
         if unknown:
             raise DataError(
-                f"task {quote(task)}: settings of generation that lorary has not: {quote(unknown)}"
+                f"task {quote(task)}: settings of generation that lorary does not support: {quote(unknown)}"
             )
         most = min(settings["max_gen_toks"], self._max_new_tokens or settings["max_gen_toks"])
         room = self.max_length if self.backend == "seq2seq" else self.max_length - most

@@ -14,23 +14,23 @@ PREFIX = "accuracy_"
 
 
 class Accuracy:
-    """Whether the right choice has the greatest log-likelihood: in total, per token and per byte."""
+    """Whether the right choice has the largest log-likelihood: in total, per token and per byte."""
 
     metrics = (
         Metric(
             name="accuracy_sum",
             title="accuracy, choice by log-likelihood",
-            description="whether the right choice has the greatest log-likelihood",
+            description="whether the right choice has the largest log-likelihood",
         ),
         Metric(
             name="accuracy_per_token",
             title="accuracy, choice by log-likelihood per token",
-            description="whether the right choice has the greatest log-likelihood per token",
+            description="whether the right choice has the largest log-likelihood per token",
         ),
         Metric(
             name="accuracy_per_byte",
             title="accuracy, choice by log-likelihood per byte",
-            description="whether the right choice has the greatest log-likelihood per UTF-8 byte",
+            description="whether the right choice has the largest log-likelihood per UTF-8 byte",
         ),
     )
 

@@ -25,7 +25,7 @@ def exact_match(prediction: str, targets: Sequence[str]) -> float:
 def normalize_answer(text: str) -> str:
     """Normalise an answer for comparison.
 
-    Case is folded, runs of white space become one blank, both ends are stripped, and one period after a word
+    Case is folded, runs of white space become one space, both ends are stripped, and one period after a word
     at the end is removed. A period after another sign is kept, as in Morse code.
     """
     folded = " ".join(text.casefold().split())

@@ -6,15 +6,15 @@ from collections.abc import Mapping, Sequence
 from lorary.data import Example
 from lorary.evaluation.measures.contract import Metric, Request, Response, Score
 
-# Greatest mean loss whose exponential is a finite number; a result has no others.
+# Largest mean loss whose exponential is finite; results have only finite numbers.
 GREATEST_LOSS = 700.0
 
 
 class Perplexity:
-    """How surprising the first target is, without its ending token.
+    """Perplexity and bits per byte of the first target, without its ending token.
 
-    Bits per byte do not depend on the tokenizer. The mean over examples weighs each example alike; that of a
-    corpus is ``exp`` of the mean loss over its tokens.
+    Bits per byte do not depend on the tokenizer. The mean over examples gives all examples the same weight;
+    the perplexity of a corpus would be ``exp`` of the mean loss over its tokens.
     """
 
     metrics = (

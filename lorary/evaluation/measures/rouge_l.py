@@ -13,7 +13,7 @@ def rouge_l(prediction: str, targets: Sequence[str]) -> float:
     """Return the F-measure of the longest common subsequence of stemmed words, the best over the targets.
 
     It is computed by the ``rouge-score`` package as in Super-NaturalInstructions, between 0 and 1. Words are
-    runs of ASCII letters and digits. So a right answer without any (Morse code, Chinese) has 0; use
+    runs of ASCII letters and digits. A right answer without any (Morse code, Chinese) therefore has 0; use
     ``exact_match`` for such tasks.
 
     Raises:

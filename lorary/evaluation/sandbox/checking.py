@@ -1,4 +1,4 @@
-"""Run the programs that a model wrote, each with its tests in a sandbox of its own."""
+"""Run the programs that a model wrote, each with its tests in its own sandbox."""
 
 import os
 import warnings
@@ -12,7 +12,7 @@ from lorary.evaluation.sandbox.process import Layers, SandboxFailure, run_progra
 from lorary.evaluation.sandbox.program import Program, Verdict
 from lorary.files import quote
 
-# The strongest first; the first one that works here is used.
+# The strongest first; the first that works on this machine is used.
 CHOICES = (
     Layers(namespaces=True, seccomp=True, landlock=False),
     Layers(namespaces=True, seccomp=False, landlock=False),
@@ -32,13 +32,13 @@ def check_programs(
     allow_code: bool = False,
     num_at_once: int | None = None,
 ) -> list[Verdict]:
-    """Run programs, and say of each whether it passes its tests.
+    """Run programs, and return whether each passes its tests.
 
     Args:
         programs: the programs; equal ones are run once.
-        limits: what each may use; None for the defaults.
+        limits: the limits of each; None for the defaults.
         allow_code: must be True: code that a model wrote is run on this machine.
-        num_at_once: how many run at a time; None for one per processor core.
+        num_at_once: number of programs that run at a time; None for one per processor core.
 
     Returns:
         A verdict for each program, in their order.
@@ -69,7 +69,7 @@ def check_programs(
 
 @cache
 def find_layers() -> Layers:
-    """Find the strongest protection that works on this machine, by trying it on a right and a wrong program.
+    """Find the strongest protection that works on this machine, tested with a right and a wrong program.
 
     Raises:
         LoraryError: if none works.
@@ -86,7 +86,7 @@ def find_layers() -> Layers:
 
 
 def describe_missing(layers: Layers) -> str:
-    """Say what programs can do under these protections that they should not; nothing if they are complete."""
+    """Describe what these protections fail to prevent; empty if they are complete."""
     faults = []
     if not (layers.namespaces or layers.landlock):
         faults.append(

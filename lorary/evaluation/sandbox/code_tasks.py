@@ -17,16 +17,16 @@ def humaneval_program(row: Mapping[str, Any], completion: str) -> Program:
 
     Args:
         row: fields ``prompt``, ``test`` and ``entry_point``, as published.
-        completion: what the model wrote after the prompt, cut at a stop.
+        completion: the model's text after the prompt, cut at a stop string.
 
     Raises:
-        DataError: if a field is missing or no text.
+        DataError: if a field is missing or not text.
     """
     _check_row(row, HUMANEVAL_FIELDS, "HumanEval")
     return Program(
         code=row["prompt"] + completion,
         tests=f"{row['test']}\ncheck({row['entry_point']})\n",
-        # Tests call functions that the prompt defines besides the one to write.
+        # Tests also call other functions that the prompt defines.
         setup=row["prompt"],
         own=(row["entry_point"],),
     )
@@ -37,8 +37,8 @@ def mbpp_program(row: Mapping[str, Any], completion: str) -> Program:
 
     Args:
         row: fields ``test_list`` and ``test_setup_code``, as published; in MBPP sanitized ``test_imports``
-            instead of the second. ``code`` tells whether the program replaces a function of Python's own.
-        completion: the program, cut at a stop.
+            instead of the second. ``code`` shows whether the program replaces a built-in function.
+        completion: the program, cut at a stop string.
 
     Raises:
         DataError: if a field is missing or of another type.
@@ -55,7 +55,7 @@ def mbpp_program(row: Mapping[str, Any], completion: str) -> Program:
 
 
 def _list_shadowing(code: str) -> Iterator[str]:
-    """List functions of a reference solution that have names of Python's own; one of MBPP is called sum."""
+    """List functions of a reference solution that have names of built-in functions, such as sum in MBPP."""
     for name in re.findall(r"^def\s+(\w+)", code, re.MULTILINE):
         if hasattr(builtins, name):
             yield name

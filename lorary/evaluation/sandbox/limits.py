@@ -1,4 +1,4 @@
-"""What one program may use."""
+"""The limits of one program."""
 
 from dataclasses import dataclass, fields
 
@@ -12,13 +12,13 @@ class Limits:
     cpu_seconds: float = 10.0
     """Processor time of each process, rounded down to whole seconds."""
     memory_mb: int = 1024
-    """Memory: of each process as address space, and of all together as they use it."""
+    """Memory: as address space of each process, and as memory in use of all processes together."""
     file_mb: int = 16
     """Size of a file."""
     folder_mb: int = 64
     """Size of the work folder, where Linux namespaces are allowed."""
     num_processes: int = 8
-    """Processes and threads at a time, besides the first."""
+    """Number of processes and threads at a time, in addition to the first."""
 
     def __post_init__(self) -> None:
         faults = [

@@ -1,4 +1,4 @@
-"""The probability that at least one of k programs is right, estimated from n of them."""
+"""The probability that at least one of k programs is right, estimated from n programs."""
 
 import math
 
@@ -9,9 +9,9 @@ def pass_at_k(num_programs: int, num_passed: int, k: int) -> float:
     """Estimate pass@k of one problem without bias: 1 - C(n - c, k) / C(n, k).
 
     Args:
-        num_programs: programs that were written for the problem, n.
-        num_passed: how many of them passed, c.
-        k: how many programs one may try.
+        num_programs: number of programs for the problem, n.
+        num_passed: number of programs that passed, c.
+        k: number of programs that may be tried.
 
     Returns:
         The share of all choices of k programs that have one which passed.

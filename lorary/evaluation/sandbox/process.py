@@ -42,14 +42,14 @@ class SandboxFailure(Exception):
 
 @dataclass(frozen=True, kw_only=True)
 class Layers:
-    """Which protections of Linux a sandbox has, besides limits."""
+    """The protections of Linux that a sandbox has, in addition to limits."""
 
     namespaces: bool
-    """No network, no other processes, no files but Python's own."""
+    """No network, no other processes, no files except Python's own."""
     seccomp: bool
     """No sockets, no signals to other processes, no mounts."""
     landlock: bool
-    """No files but Python's own."""
+    """No files except Python's own."""
 
 
 def run_program(program: Program, limits: Limits, layers: Layers) -> Verdict:
@@ -85,7 +85,7 @@ def _describe_settings(folder: str, limits: Limits, layers: Layers) -> dict[str,
 
 
 def choose_user() -> int:
-    """Choose a user for a sandbox that root starts: one that owns nothing, and whom no other sandbox has."""
+    """Choose a user for a sandbox that root starts: one that owns nothing, and that no other sandbox uses."""
     with suppress(OSError, ValueError):
         for line in Path("/proc/self/uid_map").read_text().splitlines():
             first, _, count = map(int, line.split())
@@ -116,7 +116,7 @@ def _run(job: IO[bytes], verdict: IO[bytes], status: IO[bytes], log: IO[bytes], 
 def _read_verdict(verdict: IO[bytes], status: IO[bytes], log: IO[bytes], secret: str) -> Verdict:
     ended, trace = _read(status), _read_last_line(log)
     if ended is None or trace:
-        raise SandboxFailure(trace or "it ended without a word")
+        raise SandboxFailure(trace or "it ended without a message")
     if ended["ended"] != "exit":
         return Verdict(outcome=ended["ended"], message=f"the limit of {ended['ended']} is reached")
     found = _read(verdict)

@@ -1,4 +1,4 @@
-"""A program that a model wrote, with its tests; and what became of it."""
+"""A program that a model wrote, with its tests and its outcome."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -8,7 +8,7 @@ Outcome = Literal["passed", "failed", "error", "died", "time", "memory"]
 
 @dataclass(frozen=True, kw_only=True)
 class Program:
-    """Code that nobody has read, and the tests that it has to pass."""
+    """Untrusted code, and the tests that it has to pass."""
 
     code: str
     """The whole program, as it is run."""
@@ -17,17 +17,17 @@ class Program:
     setup: str = ""
     """Code that is run before the tests, for imports and functions that the tests use."""
     own: tuple[str, ...] = ()
-    """Names that mean the program's, although the setup or Python has them too."""
+    """Names that refer to the program's functions, although the setup or Python has them too."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Verdict:
-    """What became of a program."""
+    """The outcome of a program."""
 
     outcome: Outcome
     """passed, failed (a test), error (an exception), died (its process ended), time or memory (a limit)."""
     message: str = ""
-    """The reason, in the program's or Python's words: show it escaped."""
+    """The reason, in the program's or Python's words; it must be escaped when shown."""
 
     @property
     def is_passed(self) -> bool:

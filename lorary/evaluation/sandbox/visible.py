@@ -18,7 +18,7 @@ SYSTEM = (
 
 @cache
 def list_visible() -> tuple[str, ...]:
-    """List files and folders, outer ones first, as they are and where links lead to."""
+    """List files and folders, outer ones first, with their own paths and the targets of links."""
     paths = [sysconfig.get_path(name) for name in ("stdlib", "platstdlib")]
     paths += [os.path.join(sys.base_prefix, "lib"), *list_site_packages(), *SYSTEM]
     found = {os.path.abspath(path) for path in paths} | {os.path.realpath(path) for path in paths}

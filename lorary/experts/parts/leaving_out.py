@@ -13,14 +13,14 @@ if TYPE_CHECKING:
 
 
 def keep_low_rank(experts: "Mapping[str, Expert]", names: Sequence[str], action: str) -> list[str]:
-    """Return the experts of low-rank factors only. One warning tells the others.
+    """Return the experts of low-rank factors only. One warning names the others.
 
-    Copies of the base model's weights, which PEFT saves beside factors of embeddings, are no obstacle here:
-    ``lorary.models.parts.changed`` compares them with a model's.
+    Copies of the base model's weights, which PEFT saves beside factors of embeddings, are not an obstacle
+    here: ``lorary.models.parts.changed`` compares them with a model's.
 
     Args:
         experts: a library or any other mapping.
-        names: the experts, which nobody has named.
+        names: the experts, none of which the user named.
         action: what needs low-rank factors, such as ``"clustering"``.
 
     Raises:

@@ -25,8 +25,8 @@ _MERGED = (
 def require_low_rank(experts: "Iterable[Expert]", action: str) -> None:
     """Refuse experts that have more than low-rank factors.
 
-    Copies of the base model's weights, which PEFT saves beside factors of embeddings, are no obstacle: they
-    are compared with a model's when the expert is attached to it.
+    Copies of the base model's weights, which PEFT saves beside factors of embeddings, are not an obstacle:
+    they are compared with a model's when the expert is attached to it.
 
     Args:
         experts: the experts.

@@ -75,7 +75,7 @@ def choose_kernel(
     if not SIGNED:
         scores = tl.abs(scores)
     scores = scores / temperature
-    # What is no number counts as the lowest there is; places beyond the last expert are never taken.
+    # What is not a number counts as the lowest there is; places beyond the last expert are never taken.
     scores = tl.where(scores == scores, tl.minimum(tl.maximum(scores, -largest), largest), -largest)
     scores = tl.where((expert < num_experts)[None, :], scores, float("-inf"))
     kept = tl.full((T, K), float("-inf"), tl.float32)

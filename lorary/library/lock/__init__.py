@@ -1,4 +1,4 @@
-"""Lock files: what a library is made of, by hashes; and rebuilding it from other libraries, bit for bit."""
+"""Lock files: the contents of a library as hashes, and rebuilding it from other libraries, bit for bit."""
 
 from lorary.library.lock.lock_file import Lock, LockedRouter, read_lock, write_lock
 from lorary.library.lock.make_lock import lock_library

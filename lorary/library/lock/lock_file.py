@@ -35,7 +35,7 @@ class LockedRouter:
 
 @dataclass(frozen=True, kw_only=True)
 class Lock:
-    """What a library is made of."""
+    """The contents of a library."""
 
     experts: Mapping[str, Mapping[str, str]]
     """Expert -> its files -> SHA-256."""
@@ -48,13 +48,13 @@ class Lock:
     tuned: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     """Router -> the options that `lorary calibrate` tuned for the library."""
     trained: Mapping[str, str] = field(default_factory=dict)
-    """Artifact that only a training can make, such as the table of skills: its place -> SHA-256."""
+    """Place of an artifact that only training can make, such as the table of skills -> SHA-256."""
     versions: Mapping[str, str] = field(default_factory=dict)
     """Package -> version that wrote the lock."""
 
 
 def write_lock(lock: Lock, path: str | Path) -> None:
-    """Write a lock file, whole or not at all; the same library gives the same bytes."""
+    """Write a lock file, completely or not at all; the same library gives the same bytes."""
     content = {FORMAT: VERSION, **asdict(lock)}
     write_whole(Path(path), dump_json({**content, SEAL: _hash(content)}).encode())
 
@@ -63,7 +63,7 @@ def read_lock(path: str | Path) -> Lock:
     """Read a lock file.
 
     Raises:
-        FormatError: if it is not one, or not as it was written.
+        FormatError: if it is not a lock file, or was changed after it was written.
     """
     found = parse_json_object(read_at_most(Path(path)), str(path), _AGAIN)
     if found.get(FORMAT) != VERSION:

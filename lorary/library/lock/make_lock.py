@@ -66,7 +66,7 @@ def hash_expert(storage: Storage, name: str) -> dict[str, str]:
 
 
 def hash_trained(storage: Storage, names: Collection[str]) -> dict[str, str]:
-    """Hash what was trained for some experts and cannot be computed again: place -> SHA-256."""
+    """Hash the trained artifacts of some experts, which cannot be computed again: place -> SHA-256."""
     present = {
         *catalog.identify_experts(storage, list(names)).values(),
         *catalog.hash_weights(storage, list(names)).values(),

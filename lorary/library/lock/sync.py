@@ -1,4 +1,4 @@
-"""Rebuilding a library from a lock file and other libraries, or telling what differs."""
+"""Rebuilding a library from a lock file and other libraries, or reporting differences."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
@@ -18,14 +18,14 @@ from lorary.library.tuned import read_all_tuned
 
 
 class Difference(NamedTuple):
-    """Something that is not as the lock file says."""
+    """A difference from the lock file."""
 
     what: str
     """The thing, such as ``expert poetry``."""
     locked: str
-    """What the lock file says."""
+    """The locked state."""
     found: str
-    """What was found."""
+    """The state that was found."""
 
 
 class Synced(NamedTuple):
@@ -34,9 +34,9 @@ class Synced(NamedTuple):
     copied: tuple[str, ...]
     """Experts that were copied."""
     unchanged: tuple[str, ...]
-    """Experts that were there, with the same files."""
+    """Experts that were already there, with the same files."""
     differences: tuple[Difference, ...]
-    """What is still not as the lock file says; empty if the library is equal, bit for bit."""
+    """The remaining differences; empty if the library is equal, bit for bit."""
     versions: tuple[Difference, ...]
     """Packages of other versions, which do not change files."""
 
@@ -49,17 +49,17 @@ def sync_library(
     replace: bool = False,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> Synced:
-    """Make a library of the experts of a lock file, with what was trained and tuned for it, bit for bit.
+    """Rebuild the library of a lock file, with its trained artifacts and tuned options, bit for bit.
 
-    An expert is copied from the first source that has it with the locked hashes. What is copied is hashed
+    An expert is copied from the first source that has it with the locked hashes. Copies are hashed
     again. Without sources nothing is added.
 
     Args:
         lock: the lock file.
-        out: the library to make or to complete.
+        out: the library to create or complete.
         sources: other libraries.
-        replace: whether what differs in the library is replaced; otherwise it is told.
-        on_progress: called with the numbers of experts that are done and of all.
+        replace: whether differing parts of the library are replaced; otherwise they are reported.
+        on_progress: called with the number of finished experts and of all experts.
 
     Raises:
         LibraryError: if a library cannot be read or written.

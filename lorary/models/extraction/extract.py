@@ -1,4 +1,4 @@
-"""The best low-rank approximation of what a fine-tuning changed, as an expert.
+"""The best low-rank approximation of the changes of fine-tuning, as an expert.
 
 R rank, I layer input, O layer output.
 """
@@ -22,19 +22,19 @@ from lorary.models.extraction.weights import ModelWeights, open_weights
 from lorary.models.layers import is_base_layer
 
 _NEGLIGIBLE = 1e-6
-"""Directions that are this much weaker than the strongest are rounding."""
+"""Directions weaker than the strongest by this factor are rounding errors."""
 
 
 @dataclass(frozen=True)
 class LayerChange:
-    """What the fine-tuning did to a linear layer, and what the expert has of it."""
+    """The change of a linear layer by fine-tuning, and its approximation."""
 
     rank: int
-    """Rank of the expert's factors; less than asked for if the change has a lower rank."""
+    """Rank of the expert's factors; lower than requested if the change has a lower rank."""
     change: float
     """Norm of the change, relative to the weight's."""
     error: float
-    """Norm of what the factors lack, relative to the change's."""
+    """Norm of the approximation error, relative to that of the change."""
 
 
 @dataclass(frozen=True)
@@ -46,13 +46,14 @@ class Extraction:
     layers: Mapping[str, LayerChange]
     """Module path -> its change, for all linear layers that changed."""
     error: float
-    """Norm of what the factors lack, relative to the change's, over all of these layers."""
+    """Norm of the approximation error, relative to that of the change, over all of these layers."""
     kept: Mapping[str, float]
     """Other parameters that the expert has as a whole: name -> norm of the change, relative to its own."""
     lost: Mapping[str, float]
-    """Other parameters that changed and that the expert lacks; infinite if the shape changed."""
+    """Other changed parameters that the expert lacks: name -> the same; infinite if the shape changed."""
     is_streamed: bool
-    """Whether one tensor at a time was in memory; not if ``transformers`` converts the names in the files."""
+    """Whether one tensor at a time was in memory; False if ``transformers`` converts the names in the
+    files."""
 
 
 @torch.no_grad()
@@ -75,13 +76,13 @@ def extract_expert(
     Args:
         base: the base model: ``"smollm2-135m"``, a folder, or a hub id.
         tuned: the fine-tuned model, likewise.
-        rank: R, the rank of each layer's factors at most.
+        rank: R, the maximum rank of each layer's factors.
         name: of the expert; None for the last part of ``tuned``.
         keep_rest: whether other parameters that changed, such as embeddings, norms and biases, become parts
             of the expert.
         revision: of the base model.
         tuned_revision: of the fine-tuned model.
-        on_progress: called with the numbers of parameters that are done and of all.
+        on_progress: called with the number of finished parameters and of all parameters.
 
     Raises:
         ValueError: if the rank is below 1.
@@ -115,12 +116,12 @@ def extract_expert(
 
 
 class _Changes:
-    """What was found so far.
+    """The results so far.
 
     Args:
         before: the base model.
         after: the fine-tuned model.
-        rank: R at most.
+        rank: maximum of R.
     """
 
     def __init__(self, before: ModelWeights, after: ModelWeights, rank: int):
@@ -133,7 +134,7 @@ class _Changes:
 
     @property
     def error(self) -> float:
-        """Norm of what the factors lack, relative to the change's, over all layers."""
+        """Norm of the approximation error, relative to that of the change, over all layers."""
         return (self._lacking / self._total) ** 0.5 if self._total else 0.0
 
     def add(self, parameter: str, old: str, new: str) -> None:
@@ -242,7 +243,7 @@ def _norm(values: Tensor) -> float:
 
 
 def _approximate(delta: Tensor, rank: int) -> tuple[Factors, float]:
-    """Return the factors that are nearest to a change ``[O, I]``, and their relative error."""
+    """Return the best factors for a change ``[O, I]``, and their relative error."""
     a, b, error = compress_dense(delta.contiguous(), rank=rank)
     lengths = a.norm(dim=1) * b.norm(dim=0)
     kept = lengths > _NEGLIGIBLE * lengths.max()

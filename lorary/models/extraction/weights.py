@@ -1,4 +1,4 @@
-"""The weights of a model, of which one tensor at a time is read."""
+"""The weights of a model, read one tensor at a time."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -61,8 +61,8 @@ def open_weights(name: str, revision: str | None = None) -> ModelWeights:
         config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
         if getattr(config, "quantization_config", None) is not None:
             raise BaseModelError(
-                f"the weights of {quote(name)} must not be quantised, since changes of weights are "
-                "differences of exact values: give the model in full precision"
+                f"the weights of {quote(name)} must not be quantised, since changes of weights "
+                "are differences of exact values: use the model in full precision"
             )
         skeleton = make_skeleton(config)
     except (OSError, ValueError, KeyError, TypeError) as error:

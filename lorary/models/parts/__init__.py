@@ -1,1 +1,1 @@
-"""Parts of experts on a model: what experts change besides low-rank factors."""
+"""Parts of experts on a model: changes other than low-rank factors."""

@@ -32,12 +32,12 @@ def find_changed(model: PreTrainedModel, experts: Mapping[str, Expert]) -> dict[
 def keep_low_rank_on(
     model: PreTrainedModel, experts: Mapping[str, Expert], names: Sequence[str], action: str
 ) -> list[str]:
-    """Return the experts that change a model by low-rank factors only. One warning tells the others.
+    """Return the experts that change a model by low-rank factors only. One warning names the others.
 
     Args:
         model: the base model.
         experts: a library or any other mapping.
-        names: the experts, which nobody has named.
+        names: the experts, none of which the user named.
         action: what needs low-rank factors, such as ``"adaptation"``.
 
     Raises:

@@ -1,4 +1,4 @@
-"""A module with parts of experts that is no linear layer, such as an embedding or a norm.
+"""A module with parts of experts that is not a linear layer, such as an embedding or a norm.
 
 T tokens, O module output.
 """
@@ -13,7 +13,7 @@ from lorary.models.routing_context import RoutingContext
 
 
 class ExpertModule(nn.Module):
-    """A base module, and what experts change of it; without a chooser its output is the base module's.
+    """A base module with the changes by experts; without a chooser its output is that of the base module.
 
     Args:
         base: the base module; it is not changed.
@@ -49,6 +49,6 @@ class ExpertModule(nn.Module):
         if choice is None:
             return y
         if named:
-            # Parts have positional arguments only; a norm may be given its gate by name.
+            # Parts get positional arguments only; a norm may get its gate by name.
             inputs = inspect.signature(self.base.forward).bind(*inputs, **named).args
         return self.parts(self.base, inputs, y, y, choice)

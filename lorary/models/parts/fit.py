@@ -12,7 +12,7 @@ from lorary.models.parts.place import strip
 
 
 def find_part_faults(expert: Expert, modules: Mapping[str, nn.Module]) -> Iterator[tuple[str, str]]:
-    """Yield the parts that cannot change a model: module path, and a text that goes on after it.
+    """Yield the parts that cannot change a model: module path, and the rest of the sentence after it.
 
     Args:
         expert: the expert, settled on the model.

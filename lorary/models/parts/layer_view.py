@@ -52,7 +52,7 @@ class LayerView:
         for name, values in weights.items():
             replica._parameters[name] = nn.Parameter(self.orient(name, values), requires_grad=False)
         if isinstance(replica, nn.Embedding):
-            # It matters in training only, and may be no row of another table.
+            # It matters in training only, and may not be a row of another table.
             replica.num_embeddings, replica.padding_idx = len(replica.weight), None
         return replica
 

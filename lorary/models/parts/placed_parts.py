@@ -23,7 +23,7 @@ class Group(NamedTuple):
 
 
 class PlacedParts(nn.Module):
-    """What experts change of one module besides low-rank factors: ``y += w · change(x)`` for each expert.
+    """Changes of one module by experts, other than low-rank factors: ``y += w · change(x)`` for each expert.
 
     Args:
         changes: place of an expert in the stacks -> its changes, see ``Placement.change``.
@@ -31,17 +31,17 @@ class PlacedParts(nn.Module):
 
     def __init__(self, changes: Mapping[int, Sequence[nn.Module]]):
         super().__init__()
-        # Groups are kept for the next call, since a plan's choice stays the same while an answer is written.
+        # Groups are kept for the next call, since a plan's choice stays the same during an answer.
         self._last: tuple[Choice, dict[str, Group]] | None = None
         self._set(changes)
 
     def insert(self, index: int, own: Sequence[nn.Module]) -> None:
-        """Make room for an expert at a place, with its changes; experts after it move on."""
+        """Insert an expert at a place, with its changes; experts after it move up by one."""
         changes = {place + (place >= index): each for place, each in self._list_changes().items()}
         self._set({**changes, index: list(own)} if own else changes)
 
     def drop(self, index: int) -> None:
-        """Remove an expert; experts after it move back."""
+        """Remove an expert; experts after it move down by one."""
         known = self._list_changes()
         self._set({place - (place > index): each for place, each in known.items() if place != index})
 

@@ -1,4 +1,4 @@
-"""What parts are on a known base model: equal copies are nothing, and tied weights follow each other."""
+"""Parts on a known base model: equal copies are dropped, and tied weights change together."""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -38,7 +38,7 @@ def settle_parts(model: PreTrainedModel, expert: Expert) -> Expert:
         left = tuple(part for part in (_leave_out_equal(part, module) for part in own) if part is not None)
         if left:
             kept[path] = left
-    # An expert changes something, if only by the weights that the base model has.
+    # An expert must have at least one change, even one that equals the base model's weights.
     return replace(expert, parts=kept) if kept or expert.factors else expert
 
 

@@ -1,4 +1,4 @@
-"""The names of quantisations, and the configurations of ``transformers`` that they stand for."""
+"""The names of quantisations, and their configurations of ``transformers``."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -25,7 +25,7 @@ class Quantization:
     """A way to quantise a base model while it is loaded."""
 
     title: str
-    """What it is, for messages."""
+    """Its description, for messages."""
     method: str
     """The method's name in ``transformers``, a key of ``PACKAGES``."""
     make: Callable[[torch.dtype], QuantizationConfigMixin]
@@ -33,7 +33,7 @@ class Quantization:
 
 
 def _make_4bit(dtype: torch.dtype) -> QuantizationConfigMixin:
-    # QLoRA's, arXiv:2305.14314: normal floats, whose block scales are quantised too.
+    # As in QLoRA, arXiv:2305.14314: normal floats, whose block scales are quantised too.
     return BitsAndBytesConfig(
         load_in_4bit=True,
         bnb_4bit_quant_type="nf4",

@@ -1,4 +1,4 @@
-"""Making a plain model of one with quantised weights.
+"""Making a plain model from one with quantised weights.
 
 I layer input, O layer output.
 """
@@ -10,7 +10,7 @@ from transformers.pytorch_utils import Conv1D
 
 from lorary.models.quantized.packed_layers import list_packed, unpack_weight
 
-# What transformers notes on quantised models and their configurations.
+# The records of transformers on quantised models and their configurations.
 _MODEL_MARKS = (
     *("hf_quantizer", "is_quantized", "quantization_method"),
     *("is_loaded_in_4bit", "is_loaded_in_8bit", "is_4bit_serializable", "is_8bit_serializable"),

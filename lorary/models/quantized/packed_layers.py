@@ -1,4 +1,4 @@
-"""Linear layers with quantised weights: which they are, and their weights as floating-point numbers.
+"""Linear layers with quantised weights: finding them, and their weights as floating-point numbers.
 
 The packages that quantise are recognised by the names of their modules, since importing them takes seconds.
 
@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from lorary.errors import IncompatibleExpert
 
-# What bitsandbytes calls the switch of a 4-bit layer; see ``keep_order``.
+# The name of a 4-bit layer's switch in bitsandbytes; see ``keep_order``.
 PACKS_ITSELF = "support_avx512bf16_for_cpu"
 
 
@@ -39,7 +39,7 @@ def list_packed(model: nn.Module) -> dict[str, nn.Linear]:
 
 
 def unpack_weight(layer: nn.Linear) -> Tensor:
-    """Return the numbers that a layer's quantised weight stands for.
+    """Return the numbers that a layer's quantised weight represents.
 
     Returns:
         ``[O, I]``, in float32 unless the layer's package computes in another dtype.
@@ -70,8 +70,8 @@ def keep_order(model: nn.Module) -> None:
     """Keep the 4-bit weights of a model in the order and with the scales that quantisation gave them.
 
     Where a processor has AVX512-BF16, bitsandbytes would rearrange a layer's weights at its first call
-    without gradients: the scales are rounded to bfloat16 for good, calls with and without gradients differ,
-    and widths that 32 and 64 do not divide end in an error.
+    without gradients: the scales would be rounded to bfloat16 permanently, calls with and without gradients
+    would differ, and widths that 32 and 64 do not divide would raise an error.
     """
     for layer in list_packed(model).values():
         if hasattr(layer, PACKS_ITSELF):
@@ -88,7 +88,7 @@ def _restore_order(values: Tensor, state: Any) -> tuple[Tensor, Any]:
     from bitsandbytes.functional import _convert_weight_packed_for_cpu_inverse
 
     restored = copy.copy(state)
-    restored.original_nested = False  # else the scales would be quantised anew
+    restored.original_nested = False  # otherwise the scales would be quantised again
     values, restored = _convert_weight_packed_for_cpu_inverse(values, restored)
     restored.absmax = restored.absmax.T.reshape(-1).float()
     return values, restored

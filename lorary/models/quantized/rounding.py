@@ -25,8 +25,8 @@ def round_layers(
         dtype: the weights' new dtype.
 
     Returns:
-        Norm of what rounding changes, relative to the norm of the expert's change, over all layers that the
-        expert changes; and the same of the layer with the largest, with its path (empty if there is none).
+        Norm of the rounding error, relative to the norm of the expert's change, over all layers that
+        the expert changes; and the largest such error of a layer, with its path (empty if there is none).
     """
     all_lost, all_changed = 0.0, 0.0
     worst = (0.0, "")

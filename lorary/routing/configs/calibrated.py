@@ -17,39 +17,41 @@ FALLBACKS: Sequence[str] = get_args(Fallback)
 
 @dataclass(frozen=True, kw_only=True)
 class CalibratedConfig:
-    """How calibrated routing turns a request into a choice of experts, without data of their tasks."""
+    """How calibrated routing turns a request into a choice of experts, without data from their tasks."""
 
     top_k: int | None = None
     """Number of experts that each request keeps; if not given: 8, or all if there are fewer."""
     temperature: float = 0.15
     """Divides the scores: a small value gives the best expert all the weight, a large one equal weights."""
     margin: float | None = 1.0
-    """Difference between the best and the fourth score from which the kept experts get the whole request.
-    For a smaller difference they get a proportional part, and the fallback the rest. Null: always whole."""
+    """Difference between the best and the fourth score from which the kept experts get the whole weight. With
+    a smaller difference they get a proportional part, and the fallback gets the rest. Null: always the
+    whole."""
     fallback: Fallback = "general"
-    """What gets the part of a request that the kept experts do not get: the general expert (all experts if
-    there is none), all experts equally, or the base model."""
+    """What gets the rest of the weight: the general expert (all experts if there is
+    none), all experts equally, or the base model."""
     most: float = 1.0
-    """Largest part of a request that the kept experts get together, from 0 to 1; the fallback gets the
-    rest."""
+    """Largest part of the weight that the kept experts get together, from 0 to 1; the fallback gets
+    the rest."""
     spread: float = 1.5
     """Sum of the weights if no expert stands out and all experts are the fallback; above 1, since their mean
     partly cancels."""
     depth: float = 1.0
-    """Part of the layers, from the first, that requests are decided from. Below 1 the base model reads a
-    prompt no further than these layers to decide, which saves time before the first token."""
+    """Part of the layers, from the first, that the decision uses. Below 1 the base model stops
+    after these layers for the decision, which saves time before the first token."""
     most_tokens: int | None = None
-    """Largest number of a prompt's tokens that requests are decided from, evenly spaced, the last one among
-    them; null means all. Fewer save time before the first token if there are many experts."""
+    """Maximum number of a prompt's tokens that the decision uses, evenly spaced and including the last;
+    null means all. Fewer tokens save time before the first token if there are many experts."""
     last_share: float = 0.25
-    """Weight of the last token, where the answer begins; the mean over all tokens has the rest."""
+    """Weight of the last token, after which the answer begins; the mean over all tokens has the rest."""
     ridge: float = 0.01
     """Regularises the whitening of experts' outputs, as a share of their total variance on generic tokens;
-    with a large value only the length of an output counts."""
+    with a large value only the norm of an output counts."""
     generic: Sequence[str] | None = None
     """Generic requests, as full prompts; null means that the base model generates some."""
     abstain: float | None = None
-    """The base model's score, a further term of the softmax over kept experts; null gives it no weight."""
+    """The base model's score, an additional term of the softmax over kept experts; null gives it no
+    weight."""
 
     def __post_init__(self) -> None:
         refuse_faults(self, self._find_faults())

@@ -13,7 +13,7 @@ class CardConfig:
     """How the base model chooses experts by reading their cards."""
 
     top_k: int = 1
-    """Number of experts that each request keeps; the paper keeps the one that the base model names."""
+    """Number of experts that each request keeps; in the paper, the one that the base model names."""
     temperature: float = 1.0
     """Divides the names' log-likelihoods: a small value gives the best expert all the weight."""
     chunk: int = 32
@@ -21,9 +21,10 @@ class CardConfig:
     max_description: int = 120
     """Maximum number of characters of a card's description, as in the published code."""
     max_tokens: int = 512
-    """Maximum number of tokens of a request that are read after the cards; of a longer one the last ones."""
+    """Maximum number of tokens of a request that are read after the cards; of a longer request, the last
+    ones."""
     abstain: float | None = None
-    """The base model's log-likelihood, a further term of the softmax over kept experts; null gives it no
+    """The base model's log-likelihood, an additional term of the softmax over kept experts; null gives it no
     weight."""
 
     def __post_init__(self) -> None:

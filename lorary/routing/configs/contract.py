@@ -1,12 +1,12 @@
-"""What the options of a router are."""
+"""The contract of a router's options."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import Field
 from typing import Any, ClassVar, Protocol
 
 Needs = Mapping[str, Mapping[str, Any]]
-"""Facts that a router is built from -> the options that each depends on; most depend on none. The table of
-facts is ``lorary.facts.FACTS``."""
+"""Fact that a router is built from -> the options on which it depends; most facts depend on none. The table
+of facts is ``lorary.facts.FACTS``."""
 
 
 class RouterConfig(Protocol):

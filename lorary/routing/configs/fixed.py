@@ -16,7 +16,7 @@ class FixedConfig:
     """The experts that every token uses, and their weights."""
 
     weights: Mapping[str, float] = field(default_factory=dict)
-    """Weight of each expert by name: any numbers, also negative, up to 1e30. Other experts are not used."""
+    """Weight of each expert by name: any number, also negative, up to 1e30. Other experts are not used."""
 
     def __post_init__(self) -> None:
         require_types(self)

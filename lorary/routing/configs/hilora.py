@@ -13,15 +13,15 @@ DEFAULT_TOP_K = 3
 
 @dataclass(frozen=True, kw_only=True)
 class HiloraConfig:
-    """How HiLoRA turns likelihoods into experts for a request, and components of these for each token."""
+    """How HiLoRA turns likelihoods into experts for a request and into their components for each token."""
 
     top_k: int | None = None
     """Number of experts that each request keeps; if not given: 3, or all if there are fewer."""
     temperature: float = 0.05
     """Divides the mean log-likelihoods: a small value gives the most likely expert all components."""
     share: float = 0.4
-    """Components that each token uses at each layer, as a share of those of all kept experts; at least as
-    many as one expert has."""
+    """Components that each token uses at each layer, as a share of all components of the kept experts; at
+    least as many as one expert has."""
 
     def __post_init__(self) -> None:
         refuse_faults(self, self._find_faults())

@@ -21,12 +21,13 @@ class LogoConfig:
     top_k: int | None = None
     """Number of experts that each request keeps; if not given: 20, or all if there are fewer."""
     measure: Measure = "norm"
-    """An expert's score: the length of its output, or the inverse entropy of a softmax over its output."""
+    """An expert's score: the norm of its output, or the inverse entropy of a softmax over its output."""
     place: str | None = None
     """Module path of the layer whose outputs are scored; if not given: the first layer with experts in the
     last block, such as its q_proj."""
     runs: RunsOption = "together"
-    """How the prompt is read: with all experts on at once, with each expert alone, or without experts."""
+    """How the prompt is read: with all experts active together, with each expert alone, or without
+    experts."""
 
     def __post_init__(self) -> None:
         refuse_faults(self, self._find_faults())

@@ -16,7 +16,8 @@ class MeanActivationConfig:
     temperature: float = 1.0
     """Divides the scores: a small value gives the best expert all the weight, a large one equal weights."""
     abstain: float | None = None
-    """The base model's score, a further term of the softmax over kept experts; null gives it no weight."""
+    """The base model's score, an additional term of the softmax over kept experts; null gives it no
+    weight."""
 
     def __post_init__(self) -> None:
         refuse_faults(self)

@@ -9,14 +9,14 @@ from lorary.routing.configs.contract import Needs
 
 @dataclass(frozen=True, kw_only=True)
 class MoeRouterConfig:
-    """How a trained router is used; all else is part of what was trained."""
+    """How a trained router is used; all other settings belong to its training."""
 
     top_k: int | None = None
-    """Experts that each token keeps at each layer (of each kept group, with groups), besides shared ones; if
-    not given: as in training."""
+    """Number of experts that each token keeps at each layer (with groups: of each kept group), in addition to
+    shared experts; if not given: as in training."""
 
     trained: str | None = None
-    """Name of a trained router of the library; if not given: its only one."""
+    """Name of a trained router in the library; if not given: the only one."""
 
     def __post_init__(self) -> None:
         refuse_faults(self)

@@ -25,13 +25,13 @@ class MoeForm:
     """The form of a router; the parameters of a layer have the shapes of ``outline``.
 
     Raises:
-        ValueError: if a value is not one that a training writes; the message has all faults.
+        ValueError: if a value is not one that training writes; the message has all faults.
     """
 
     experts: tuple[str, ...]
     """The routed experts, in the order of the parameters' rows."""
     shared: tuple[str, ...] = ()
-    """Experts that every token uses besides."""
+    """Experts that every token uses in addition."""
     kind: MoeKind = "linear"
     """``"linear"``: a row for each expert. ``"product_keys"``: an expert is a cell of a grid, and its score
     is the sum of its row's and its column's."""
@@ -44,7 +44,7 @@ class MoeForm:
     weighting: Weighting = "kept"
     """Softmax of the kept scores, or of all scores, where the kept weights sum to less than 1."""
     input_norm: InputNorm = "unit"
-    """What inputs are divided by."""
+    """The norm by which inputs are divided."""
     shared_gate: bool = False
     """Whether shared experts have a trained gate instead of weight 1."""
     query_size: int = 0
@@ -224,5 +224,5 @@ def _find_grid_faults(form: MoeForm) -> list[str]:
             f"{say_count(form.num_columns, 'column')}"
         ]
     if len(cells) != len(form.experts) or len(set(cells)) < len(cells) or max(cells) >= form.num_cells:
-        return [f"each expert must have a cell of its own of {form.num_cells}, found {quote(cells, 100)}"]
+        return [f"each expert must have its own cell of {form.num_cells}, found {quote(cells, 100)}"]
     return []

@@ -19,7 +19,8 @@ class RetrievalConfig:
     nearest: int = 1
     """Number of an expert's nearest examples; its score is the mean of their cosines."""
     abstain: float | None = None
-    """The base model's score, a further term of the softmax over kept experts; null gives it no weight."""
+    """The base model's score, an additional term of the softmax over kept experts; null gives it no
+    weight."""
 
     def __post_init__(self) -> None:
         refuse_faults(self, self._find_faults())

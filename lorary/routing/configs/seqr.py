@@ -10,20 +10,21 @@ from lorary.routing.configs.generic_texts import find_generic_faults
 
 @dataclass(frozen=True, kw_only=True)
 class SeqrConfig:
-    """How SEQR turns the lengths of experts' outputs into a choice of experts."""
+    """How SEQR turns the norms of experts' outputs into a choice of experts."""
 
     top_k: int = 1
-    """Number of experts that each token keeps at each layer; the paper keeps the one of the largest score."""
+    """Number of experts that each token keeps at each layer; in the paper, the one with the largest score."""
     temperature: float = 1.0
     """Divides the scores: a small value gives the best expert all the weight, a large one equal weights."""
     standardise: bool = True
-    """Whether an expert's length is compared with its own lengths on generic text, by mean and deviation."""
+    """Whether an expert's norm is standardised by the mean and deviation of its own norms on generic text."""
     input_norm: InputNorm = "none"
-    """What each input is divided by before it is scored: nothing, its length, or its root mean square."""
+    """What each input is divided by before it is scored: nothing, its norm, or its root mean square."""
     generic: Sequence[str] | None = None
     """Generic requests, as full prompts; null means that the base model generates some."""
     abstain: float | None = None
-    """The base model's score, a further term of the softmax over kept experts; null gives it no weight."""
+    """The base model's score, an additional term of the softmax over kept experts; null gives it no
+    weight."""
 
     def __post_init__(self) -> None:
         refuse_faults(self, find_generic_faults(self.generic))

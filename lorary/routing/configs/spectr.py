@@ -16,9 +16,10 @@ class SpectrConfig:
     temperature: float = 1.0
     """Divides the scores: a small value gives the best expert all the weight, a large one equal weights."""
     input_norm: InputNorm = "none"
-    """What each input is divided by before it is scored: nothing, its length, or its root mean square."""
+    """What each input is divided by before it is scored: nothing, its norm, or its root mean square."""
     abstain: float | None = None
-    """The base model's score, a further term of the softmax over kept experts; null gives it no weight."""
+    """The base model's score, an additional term of the softmax over kept experts; null gives it no
+    weight."""
 
     def __post_init__(self) -> None:
         refuse_faults(self)

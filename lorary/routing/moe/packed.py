@@ -22,7 +22,7 @@ class TrainedRouter:
     """A trained mixture-of-experts router of a whole model."""
 
     form: MoeForm
-    """Its experts, and what it computes."""
+    """Its experts and its computation."""
     layers: Mapping[str, Tensor]
     """Module path -> the layer's parameters, joined, float32; see ``split_parameters``."""
 
@@ -65,7 +65,7 @@ class TrainedRouter:
         kept = [place for place, name in enumerate(form.experts) if name not in names]
         shared = [place for place, name in enumerate(form.shared) if name not in names]
         groups = None if form.groups is None else [form.groups[place] for place in kept]
-        # Groups without experts are left out too, and the others are numbered anew.
+        # Groups without experts are left out too, and the others are renumbered.
         used = sorted(set(groups or []))
         new = replace(
             form,
@@ -85,11 +85,11 @@ class TrainedRouter:
         return TrainedRouter(new, layers)
 
     def append(self, name: str, prototypes: Mapping[str, Tensor]) -> "TrainedRouter":
-        """Return the router with one more routed expert; all rows stay as they were.
+        """Return the router with one more routed expert; all other rows stay unchanged.
 
-        The new expert's row at a layer is its prototype. It gets the mean length of the other rows, and the
-        sign with which it agrees with their sum, since a prototype has neither. At a layer that the router
-        does not have, the others' rows are zero.
+        The new expert's row at a layer is its prototype. It is scaled to the mean norm of the other rows and
+        gets the sign that agrees with their sum, since norm and sign of a prototype are arbitrary. At a layer
+        that the router does not have, the others' rows are zero.
 
         Args:
             name: the expert's name.
@@ -127,10 +127,10 @@ def find_append_fault(form: MoeForm) -> str | None:
 
 
 def unpack_router(tensors: Mapping[str, Tensor]) -> TrainedRouter:
-    """Read a router that ``TrainedRouter.pack`` has written; tensors from a file may be anything.
+    """Read a router that ``TrainedRouter.pack`` has written; tensors from a file are untrusted.
 
     Raises:
-        ValueError: if they are no trained router.
+        ValueError: if they are not a trained router.
     """
     if tensors.keys() != {FORM, LAYOUT, PARAMETERS}:
         raise ValueError(

@@ -10,7 +10,7 @@ from torch import Tensor
 def choose_cells(first: Tensor, second: Tensor, num_experts: int, top_k: int) -> tuple[Tensor, Tensor]:
     """Keep the cells with the largest sums of their row's and their column's score.
 
-    The experts fill the first cells of the grid, row by row, so that only the last row can have free ones.
+    The experts fill the first cells of the grid, row by row, so only the last row can have free cells.
     The K best cells of full rows lie in the K best of these rows and the K best columns. So with the K best
     cells of the last row, at most K² + K sums are compared, and the result is exact.
 

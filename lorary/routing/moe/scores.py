@@ -45,7 +45,7 @@ def split_parameters(form: MoeForm, joined: Tensor, width: int) -> dict[str, Ten
 
 
 def normalise_inputs(x: Tensor, input_norm: InputNorm) -> Tensor:
-    """Divide inputs ``[T, I]`` by nothing, their length or their root mean square; float32."""
+    """Divide inputs ``[T, I]`` by nothing, their norm or their root mean square; float32."""
     wide = x.float()
     if input_norm == "none":
         return wide

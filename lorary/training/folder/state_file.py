@@ -103,7 +103,7 @@ def read_tensors(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
         raise ValueError(f"its header is too large: {LIMITS['header_mb'].advice}")
     with safe_open(os.fspath(path), framework="pt") as file:
         # Only float32 is written. Other dtypes are refused before PyTorch, which may not support them.
-        tensors = {key: _get_float32(file, key) for key in file.keys()}  # noqa: SIM118 (the file is no mapping)
+        tensors = {key: _get_float32(file, key) for key in file.keys()}  # noqa: SIM118 (the file is not a mapping)
         return dict(file.metadata() or {}), tensors
 
 

@@ -1,7 +1,7 @@
 """The contract between the loop and its objectives.
 
-A *unit* has its own name, examples, row of parameters, optimiser, schedule and early stop, and becomes one
-product. Units do not influence each other, so each has the same result as if it were trained alone. So
+A *unit* has its own name, examples, row of parameters, optimiser, schedule and early stopping, and becomes
+one product. Units do not influence each other, so each has the same result as if it were trained alone. So
 everything that shares parameters must be one unit: skills that several tasks share, with a table for each
 task, are one row, and the unit's examples are those of all these tasks.
 

@@ -1,7 +1,7 @@
 """The training loop, which trains several units in the same passes over the model.
 
 A batch has examples of several units, each in its own slot. Each unit has its own mean loss, optimiser,
-schedule and early stop, so its result is the same as if it were trained alone.
+schedule and early stopping, so its result is the same as if it were trained alone.
 """
 
 import time

@@ -26,7 +26,7 @@ class LoopSettings:
     validate_start: bool = False
     """Measure the validation loss before the first step too, so that the start is kept if it is the best."""
     patience: int | None = None
-    """Validations without improvement after which a unit's training stops; None: no early stop."""
+    """Validations without improvement after which a unit's training stops; None: no early stopping."""
     checkpoint_seconds: float = 60.0
     """Seconds between two writes of the state, if there is a run folder."""
     gradient_checkpointing: bool = False

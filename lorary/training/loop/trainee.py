@@ -58,7 +58,7 @@ def outline_unit(batches: list[list[int]], examples: TrainingExamples, settings:
 
 
 class Trainee:
-    """One unit in one slot, with its own optimiser, plan, step count and early stop.
+    """One unit in one slot, with its own optimiser, plan, step count and early stopping.
 
     Args:
         name: the unit's name.

@@ -63,7 +63,7 @@ class LoraExperts(Objective[Expert]):
             widths = {path: layer.a.shape[2] for path, layer in stack.layers.items()}
             self._dropout = InputDropout(config.dropout, widths, first.a.device)
             for layer in stack.layers.values():
-                # A parameter cannot be replaced by a tensor with a gradient, so it is no parameter any more.
+                # A parameter cannot be replaced by a tensor with a gradient, so it is no longer a parameter.
                 del layer.a
             self._drop_inputs(self._dropout, [])
         self._adamw = make_adamw(config)

@@ -196,7 +196,7 @@ class ExpertWeights(Objective[LorahubResult]):
 
     def routing(self, part: Pass) -> Chooser:
         """Return the chooser of the experts with the weights in the row."""
-        # All weights may be 0, and the general expert of experts that stand on one is on all the same.
+        # All weights may be 0, and the general expert of experts that build on one is on all the same.
         return self.stack.plan(self._places[None], self.rows.values, general=torch.tensor([True]))
 
     def check_loss(self, name: str, what: str, loss: float, step: int) -> float:

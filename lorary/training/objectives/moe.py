@@ -66,7 +66,7 @@ class MoeExperts(Objective[dict[str, Tensor]]):
       whole grid, free cells included; with groups that of the groups, and the mean of those in the groups.
 
     They are defined over all tokens of the step's examples, whatever passes they are divided into: a token of
-    a shared beginning counts once for each of its examples, and padding does not count. As P is a mean,
+    a shared prefix counts once for each of its examples, and padding does not count. As P is a mean,
     passes add up, once f is known. So if a batch needs several passes, they run once more beforehand, without
     gradients, to count f. Noise is drawn for each pass, so with noise the division into passes matters.
 
@@ -103,7 +103,7 @@ class MoeExperts(Objective[dict[str, Tensor]]):
         self._counted: dict[str, tuple[list[Tensor], float]] | None = None
         if config.train_experts:
             for layer in layers.values():
-                # Parameters cannot be replaced by views with gradients, so these are no parameters any more.
+                # Parameters cannot be replaced by views with gradients, so these are no longer parameters.
                 del layer.a, layer.b_t
             self._place_factors()
 
@@ -120,7 +120,7 @@ class MoeExperts(Objective[dict[str, Tensor]]):
         return self._optimizer
 
     def request(self, slot: int, example: TokenizedExample) -> int:
-        """Return 0: experts are chosen by token, so examples of all tasks may share beginnings."""
+        """Return 0: experts are chosen by token, so examples of all tasks may share prefixes."""
         return 0
 
     def survey(self, parts: Sequence[Pass]) -> None:

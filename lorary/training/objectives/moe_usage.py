@@ -25,7 +25,7 @@ class MoeUsage:
     token_entropy: Mapping[str, float]
     """Module path -> mean entropy of a token's own weights in nats; 0 if one expert has all the weight."""
     num_tokens: int
-    """Number of tokens, those of shared beginnings once for each example."""
+    """Number of tokens, those of shared prefixes once for each example."""
 
     def average(self) -> dict[str, float]:
         """Return each expert's share, averaged over modules."""

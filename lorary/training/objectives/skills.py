@@ -61,7 +61,7 @@ class SharedSkills(Objective[dict[str, Tensor]]):
         self._optimizer: AdamWPartsSteps | None = None
         self._seed = 0
         for layer in stack.layers.values():
-            # Parameters cannot be replaced by tensors with gradients, so these are no parameters any more.
+            # Parameters cannot be replaced by tensors with gradients, so these are no longer parameters.
             del layer.a, layer.b_t
 
     @torch.no_grad()

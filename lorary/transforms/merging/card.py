@@ -36,7 +36,7 @@ def describe_merge(job: MergeJob, errors: Mapping[str, float]) -> ExpertCard:
         tasks=tuple(dict.fromkeys(task for card in cards for task in card.tasks)),
         tags=("merged",),
         role=MERGE,
-        # What they stand on is counted once: the merge stands on it too.
+        # What they build on is counted once: the merge builds on it too.
         on_top_of=first.on_top_of,
         description=f"{say_count(len(names), 'expert')} merged by {job.recipe.merge_method}{after}",
         parents=names,

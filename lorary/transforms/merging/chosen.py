@@ -8,13 +8,13 @@ from lorary.experts.parts.low_rank_only import list_trained_kinds
 
 
 def keep_mergeable(experts: Mapping[str, Expert], names: Sequence[str]) -> list[str]:
-    """Return the experts of low-rank factors, without others, which one warning tells.
+    """Return the experts of low-rank factors, and name the others in one warning.
 
     If all have sparse changes, these are returned. Experts of both kinds are merged if they are named.
 
     Args:
         experts: a library or any other mapping.
-        names: the experts, which nobody has named.
+        names: the experts, none of which the user named.
 
     Raises:
         IncompatibleExpert: if no expert can be merged with others.

@@ -83,7 +83,7 @@ def survey_experts(experts: Mapping[str, Expert], names: Sequence[str], layers: 
         layers: which layers to merge if the experts change different ones.
 
     Raises:
-        IncompatibleExpert: if the experts are for different base models, stand on different general experts,
+        IncompatibleExpert: if the experts are for different base models, build on different general experts,
             have different shapes of a layer, change different layers (``same``) or have no layer in common
             (``common``); or one has more than low-rank factors.
         ValueError: if ``layers`` is unknown.

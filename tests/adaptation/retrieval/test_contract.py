@@ -76,7 +76,7 @@ def test_a_library_gives_what_a_mapping_gives(context, by, tmp_path):
 
 
 def test_more_experts_than_there_are_is_refused(context, by):
-    with pytest.raises(ValueError, match="must be from 1 to 4, which is all there are, found 5"):
+    with pytest.raises(ValueError, match=r"must be from 1 to 4 \(all that there are\), found 5"):
         retrieve(context, num=5, by=by)
 
 

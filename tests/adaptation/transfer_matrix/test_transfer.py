@@ -233,5 +233,5 @@ def test_a_loss_that_is_not_finite_names_start_and_task(run, experts):
 )  # fmt: skip
 def test_a_damaged_cell_is_refused(tmp_path, content):
     (tmp_path / "key.json").write_text(content)
-    with pytest.raises(FormatError, match="delete it, and it is measured again"):
+    with pytest.raises(FormatError, match="delete it to measure it again"):
         CellStore(tmp_path).load("key")

@@ -43,7 +43,7 @@ def test_it_says_what_it_will_do_and_what_came_of_it(adapt, copied, tmp_path):
     assert code == 0
     lines = output.splitlines()
     assert lines[0] == f"library   {copied}, 3 experts"
-    assert lines[2] == "tasks     1: few; 5 examples to train on, 1 to validate with"
+    assert lines[2] == "tasks     1: few; 5 examples for training, 1 for validation"
     assert lines[3] == "methods   average: the mean of the experts, fine-tuned"
     assert lines[4].startswith("budget    at most ") and lines[4].endswith("for each method")
     assert lines[5] == f"store     the experts of method average, in library {copied}"

@@ -52,9 +52,9 @@ def test_tasks_are_left_out_and_rows_are_limited(lorary, tmp_path, rows):
         (("--by", "task", "--split-by", "source"), "has split 'sums 0': it must be one of train"),
         (
             ("--by", "task", "--without", "datse"),
-            "--without names 'datse', which is no task of the data set: did you mean 'dates'",
+            "--without names 'datse', which is not a task of the data set: did you mean 'dates'",
         ),
-        (("--by", "task", "--without", "dates", "sums"), "has no row that is kept"),
+        (("--by", "task", "--without", "dates", "sums"), "has no row to keep"),
         (("--by", "task", "--max-rows", "0"), "--max-rows must be at least 1"),
     ],
 )
@@ -72,4 +72,4 @@ def test_a_folder_that_is_there_is_kept(lorary, tmp_path, rows):
     assert (tmp_path / "tasks.part" / "mine").exists(), "a folder of that name was deleted"
     code, _, errors = lorary("data", "split", rows, "--by", "task", "--out", str(tmp_path))
     assert code == 2
-    assert "is there already: name a new folder, or delete it" in errors
+    assert "already exists: name a new folder, or delete it" in errors

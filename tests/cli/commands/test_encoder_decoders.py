@@ -72,7 +72,7 @@ def test_a_new_task_is_adapted_to(lorary, library, tmp_path):
     few = ("--tasks", "generated:past_tense", "--shots", "5", "--training.max_steps", "2")
     code, output, errors = lorary("adapt", library, *few, "--run", str(tmp_path / "run"))
     assert code == 0, errors
-    assert "fine-tuned, with all experts compared by embedding" in " ".join(output.split())
+    assert "fine-tuned, with all experts scored by embedding" in " ".join(output.split())
     assert len(Library.open(library)) == 3
     assert {expert.card.task_type for expert in Library.open(library).values()} == {"SEQ_2_SEQ_LM"}
 

@@ -258,7 +258,7 @@ def test_given_controls_are_among_the_default_routes():
     ("words", "message"),
     [
         (("--routes", "base,arow"), "there is no route 'arow': did you mean 'arrow'"),
-        (("--routes", "base,base"), "routes must be at least one name, each once"),
+        (("--routes", "base,base"), "routes must have at least one name, each once"),
         (("--routes", "expert:plural"), "has no expert 'plural': did you mean 'plurals'"),
         (("--routes", "multi-task"), "there is no route 'multi-task'"),
         (("--routes", "base,uniform", "--against", "bose"), "found 'bose': did you mean 'base'"),

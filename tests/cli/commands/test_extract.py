@@ -22,7 +22,7 @@ def test_an_expert_is_extracted_into_a_new_library_and_its_error_is_shown(lorary
     out = str(tmp_path / "lib")
     code, output, errors = lorary("extract", *models, "--rank", "4", "--out", out)
     assert code == 0, errors
-    assert "q_proj" in output and "lost: norm of what the factors lack" in output
+    assert "q_proj" in output and "lost: norm of the error" in output
     assert "lost: 1 other parameter, with the change relative to its norm: model.norm.weight (" in output
     assert "--keep-rest stores" in output and "expert tuned is in library" in output
     assert Library.open(out)["tuned"].card.provenance["extraction"]["lost"] == ["model.norm.weight"]

@@ -95,9 +95,7 @@ def test_the_template_is_that_of_the_experts_cards(lorary, say_prompts, answer):
     said = say_prompts({"plurals": {"template": "plain"}, "prices": {"template": "plain"}})
     code, output, errors = lorary("generate", said, *SHORT, "--json", PROMPT)
     assert code == 0 and json.loads(output) == answer(PROMPT, "--template", "plain")
-    assert (
-        "the prompt is put into the plain template, with which the experts were trained; --template" in errors
-    )
+    assert "the prompt is put into the plain template of the experts' training; --template" in errors
     code, output, errors = lorary("generate", said, *SHORT, "--json", "--template", "none", PROMPT)
     assert json.loads(output) == answer(PROMPT) and "template" not in errors
 
@@ -113,7 +111,7 @@ def test_experts_of_different_templates_leave_the_prompt_as_it_is(lorary, say_pr
     said = say_prompts({"plurals": {"template": "plain"}, "prices": {"template": "chat"}})
     _, output, errors = lorary("generate", said, *SHORT, "--json", PROMPT)
     assert json.loads(output)["template"] == "none"
-    assert "different templates (chat and plain), so the prompt is used as it is: name one with" in errors
+    assert "different templates (chat and plain), so the prompt is used as it is: choose one with" in errors
     _, output, errors = lorary("generate", said, *SHORT, "--json", "--expert", "plurals", PROMPT)
     assert json.loads(output) == answer(PROMPT, "--template", "plain", "--expert", "plurals")
 
@@ -121,7 +119,7 @@ def test_experts_of_different_templates_leave_the_prompt_as_it_is(lorary, say_pr
 def test_an_empty_answer_says_so(lorary, trained_library, monkeypatch):
     monkeypatch.setattr(RoutedModel, "generate", lambda *given, **options: [""])
     _, _, errors = lorary("generate", trained_library, PROMPT)
-    assert "note: the answer is empty, the model ended at once (--template none)" in errors
+    assert "note: the answer is empty; the model ended at once (--template none)" in errors
 
 
 def test_the_prompt_may_come_from_stdin(answer, monkeypatch):
@@ -169,7 +167,7 @@ def test_experts_are_shown_with_their_shares(lorary, trained_library, answer):
         ((PROMPT, "--max-new-tokens", "0"), "--max-new-tokens must be at least 1"),
         ((PROMPT, "--show-experts", "--expert", "prices"), "leave out --expert"),
         ((PROMPT, "--template", "chat"), "has no chat template"),
-        ((PROMPT, "--template-args", "a=1"), "--template-args are the chat template's"),
+        ((PROMPT, "--template-args", "a=1"), "--template-args sets values of the chat template"),
         (("",), "the prompt is empty"),
     ],
 )
@@ -267,7 +265,7 @@ def test_a_file_of_prompts_is_answered_in_batches_and_logged(lorary, trained_lib
     [
         ((), "give a prompt, or a file of prompts with --prompts, and not both"),
         ((PROMPT, "--prompts", "x"), "and not both"),
-        (("--prompts", "no.txt"), "there is no file of prompts 'no.txt': check --prompts"),
+        (("--prompts", "no.txt"), "prompt file 'no.txt' does not exist: check --prompts"),
         (("--prompts", "rows.jsonl"), "must have a prompt, in one of prompt, input, instruction"),
         (("--prompts", "empty.txt"), "must have at least one prompt, found none"),
         ((PROMPT, "--top-p", "0.5"), "--top-p and --top-k choose among sampled tokens: add --temperature"),

@@ -9,7 +9,7 @@ def test_a_lock_is_written_and_a_library_made_of_it(lorary, library, tmp_path):
     assert code == 0 and "locked 3 experts of tiny-base and router arrow in " in output
     assert json.loads((tmp_path / "lorary.lock").read_text())["router"]["options"]["top_k"] == 2
     code, output, _ = lorary("sync", lock, "--sources", library.url, "--out", same)
-    assert code == 0 and "is as the lock file says, bit for bit: 3 experts copied, 0 there already" in output
+    assert code == 0 and "equals the lock file, bit for bit: 3 experts copied, 0 already there" in output
     assert output.splitlines()[-1] == f"next: lorary generate {same} PROMPT --router arrow --arrow.top_k 2"
     del Library.open(same)["sql"]
     code, output, _ = lorary("sync", lock, "--out", same)

@@ -169,7 +169,7 @@ def test_what_is_there_is_replaced_only_if_asked_for(lorary, library, tmp_path):
         (["--out", "x", "--base", "big"], "has no expert for base model 'big'"),
         (["--out", "x", "--recipe", "none.yaml", "--method", "ties"], "leave out --method"),
         (["--out", "x", "--recipe", "none.yaml", "--pico"], "leave out --pico"),
-        (["--out", "x", "--recipe", "none.yaml"], "there is no recipe file 'none.yaml': check --recipe"),
+        (["--out", "x", "--recipe", "none.yaml"], "recipe file 'none.yaml' does not exist: check --recipe"),
     ],
 )
 def test_bad_input_is_explained_and_nothing_is_written(lorary, library, words, message):

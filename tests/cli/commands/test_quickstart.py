@@ -155,7 +155,7 @@ def test_numbers_of_another_plan_are_not_shown_as_this_ones(out):
 def test_a_damaged_outcome_is_refused_by_name(out, changes):
     edit(out, **changes)
     with pytest.raises(
-        FormatError, match=r"outcome\.json' is damaged .*: delete it to measure again"
+        FormatError, match=r"outcome\.json' is damaged .*: delete it to evaluate again"
     ) as error:
         load_outcome(PLAN, out)
     assert len(str(error.value)) < 600

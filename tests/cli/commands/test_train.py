@@ -189,7 +189,7 @@ def test_an_expert_per_group_of_tasks_knows_its_tasks(train_quickly, tmp_path):
         (('{"words": ["plurals", "plurals"]}',), "group 'words' must name at least one task, each once"),
         (('{"../x": ["plurals"]}',), "'../x'"),
         (("{}",), "--groups must name at least one expert, found none"),
-        (('{"words": ["plurals"]}', "--expert", "all"), "give only one of them"),
+        (('{"words": ["plurals"]}', "--expert", "all"), "use only one of them"),
     ],
 )
 def test_groups_that_cannot_be_trained_are_refused(train_quickly, words, complaint, tmp_path, monkeypatch):

@@ -49,7 +49,7 @@ def test_stages_run_in_the_order_of_their_needs_and_are_resumed(own, tmp_path):
     code, output, errors = own()
     assert code == 0, errors
     assert errors.index("stage 1 of 2, first") < errors.index("stage 2 of 2, second")
-    assert "all 2 stages have ended; the protocol has no table" in output
+    assert "all 2 stages are finished; the protocol has no table" in output
     code, _, errors = own()
     assert code == 0
     assert "stage" not in errors
@@ -63,7 +63,7 @@ def test_a_stage_that_fails_is_named_and_the_run_goes_on_from_it(own, tmp_path):
     }
     code, _, errors = own(stages=stages)
     assert code == 2
-    assert "stage second has failed; stages before it are kept: run the same command again" in errors
+    assert "stage second failed; earlier stages are kept: run the same command again" in errors
     (tmp_path / "later.jsonl").write_text('{"input": "a", "target": "b"}\n' * 3)
     code, output, errors = own(stages=stages)
     assert code == 0, errors
@@ -120,7 +120,7 @@ def test_a_changed_protocol_is_refused_with_the_difference(own, tmp_path, write_
             [
                 "stage 'b' has an unknown key 'comand': did you mean 'command'",
                 "stage 'b' has no command",
-                "the name of stage 'C_' must have small letters",
+                "the name of stage 'C_' must have lowercase letters",
                 "the command of stage 'C_' must begin with lorary, found 'rm'",
                 "needs of stage 'a' has an unknown name 'bb': did you mean 'b'",
             ],
@@ -132,7 +132,7 @@ def test_a_changed_protocol_is_refused_with_the_difference(own, tmp_path, write_
                     "b": {"does": "x", "command": "lorary data show x", "needs": ["a"]},
                 }
             },
-            ["stages need each other in a circle: a needs b needs a: break it"],
+            ["stages need each other in a cycle (a needs b needs a): remove one of these needs"],
         ),
         (
             {"table": [{"row": "x", "stage": "frist", "route": "base"}]},
@@ -195,7 +195,7 @@ def test_wrong_options_are_refused(own, words, message):
     [
         (
             "phi2-flan",
-            "no protocol 'phi2-flan', and it is no file that ends in .yaml: did you mean",
+            "no protocol 'phi2-flan', and it is not a file that ends in .yaml: did you mean",
         ),
         ("x.yaml", "no protocol file"),
     ],

@@ -79,6 +79,7 @@ def test_losses_are_shown_as_they_are(out):
 def test_a_route_that_was_not_measured_is_refused(out):
     row = Row(row="x", stage="measure", route="uniform")
     with pytest.raises(
-        ValueError, match="has no results of route 'uniform': it measured arrow by accuracy_sum, loss"
+        ValueError,
+        match="has no results of route 'uniform': it has routes arrow and metrics accuracy_sum, loss",
     ):
         read_cells(make_ready(out, row))

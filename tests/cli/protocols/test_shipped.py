@@ -30,7 +30,7 @@ def test_a_protocol_runs_whole_at_its_smallest_scale(lorary, tmp_path, name, mon
     ready = resolve(protocol, "tiny", out, data=None, given={})
     for stage in ready.stages:
         assert f"  lorary {shlex.join(stage.words)}" in errors
-    assert "its numbers mean nothing" in output
+    assert "its results have no meaning" in output
     # Every row is a mean of results that are there.
     cells = read_cells(ready)
     assert [cell.row for cell in cells if cell.task == MEAN] == [row.row for row in protocol.table]
@@ -74,11 +74,11 @@ def test_the_plan_of_the_real_experiment_is_checked_and_plausible(lorary, tmp_pa
 def test_the_real_experiment_needs_data_and_leave_to_run_code(lorary, tmp_path):
     code, _, errors = lorary("run", "phi2-flan256", "--out", str(tmp_path / "run"))
     assert code == 2
-    assert "scale full: it reads data of yours: give their folder with --data FOLDER" in errors
+    assert "scale full: it reads your data: name their folder with --data FOLDER" in errors
     assert errors.count("--data") == 1
     code, _, errors = lorary("run", "phi2-flan256", "--out", str(tmp_path / "run"), "--data", str(tmp_path))
     assert code == 2
-    assert "runs programs that the model writes, in a sandbox: allow it with --allow-code" in errors
+    assert "runs programs written by the model, in a sandbox: allow it with --allow-code" in errors
 
 
 def test_without_a_protocol_the_known_ones_are_listed(lorary):

@@ -64,7 +64,7 @@ def test_all_faults_of_names_files_and_permission_are_told_at_once(write_data):
 
 
 def test_a_missing_folder_is_told(tmp_path):
-    with pytest.raises(DataError, match=r"--data must be a folder, found '.*nowhere', which is none"):
+    with pytest.raises(DataError, match=r"--data must be a folder, found '.*nowhere'"):
         load_benchmarks(["piqa"], tmp_path / "nowhere")
 
 
@@ -83,7 +83,7 @@ def test_a_missing_folder_is_told(tmp_path):
         (write(GOOD, {**GOOD, "question": "\ud800"}), r"line 2: values must .* be Unicode text"),
         (
             write({**GOOD, "choices": {"text": ["", ""], "label": ["A", "B"]}}),
-            r"line 1: no prompt can be made of the row \(IndexError",
+            r"line 1: no prompt can be made from the row \(IndexError",
         ),
         (write(GOOD, *[b"7\n"] * 7), r"line 2: .*line 6: a row must .*, and 2 others"),
     ],
@@ -100,7 +100,7 @@ def test_rows_of_which_no_prompt_can_be_made_are_refused_with_file_and_line(writ
     with pytest.raises(DataError) as caught:
         measure_harness(model, benchmarks, [Route(name="base")], EvalConfig(num_examples=None))
     first, second = str(caught.value).splitlines()
-    assert "line 2: no prompt can be made of the row (ValueError" in first and "line 4" in second
+    assert "line 2: no prompt can be made from the row (ValueError" in first and "line 4" in second
 
 
 @pytest.mark.parametrize(

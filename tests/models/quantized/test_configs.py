@@ -36,7 +36,7 @@ def test_a_quantised_folder_needs_its_package_too(find_folder, tmp_path, monkeyp
     monkeypatch.setattr(configs, "find_spec", lambda package: None)
     with pytest.raises(BaseModelError, match="needs the package bitsandbytes, which is not installed"):
         load_base(str(tmp_path))
-    with pytest.raises(BaseModelError, match="is quantised already, by 'bitsandbytes': load it without"):
+    with pytest.raises(BaseModelError, match="is already quantised, by 'bitsandbytes': load it without"):
         load_base(str(tmp_path), quantization=make_own())
 
 

@@ -94,7 +94,7 @@ def test_a_router_is_not_rounded_in_a_16_bit_model():
         ({"kind": "product_keys", "query_size": 3}, "query_size must be even"),
         ({"top_k": True}, "top_k has a value of another type"),
         ({"shared_gate": True}, "shared_gate needs shared experts, found none"),
-        ({"kind": "product_keys", "query_size": 4, "num_columns": 3, "num_cells": 7}, "a cell of its own"),
+        ({"kind": "product_keys", "query_size": 4, "num_columns": 3, "num_cells": 7}, "its own cell"),
     ],
 )
 def test_a_form_that_no_training_makes_is_refused(changes, message):

@@ -113,7 +113,7 @@ def _find_unused(config: AdaptConfig, methods: list[str]) -> Iterator[str]:
     if config.by is not None and "by" in used and not is_compared:
         yield (
             f"--by needs --retrieve, because --method {','.join(methods)} uses all experts: add --retrieve "
-            "with the number of experts, or leave --by out"
+            "with the number of experts, or leave out --by"
         )
     for field in fields(AdaptConfig):
         name = field.name

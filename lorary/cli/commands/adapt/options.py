@@ -1,9 +1,9 @@
 """Adapt a library to new tasks from a few examples: an expert for each task.
 
---method says how the library is used; several methods, or all, are compared on the same split, with the same
-budget of tokens and the same early stop, and one is stored with --store. A file without splits has few
-examples only: one in five is held out for validation. Without --training.epochs, max_steps and max_tokens the
-budget is 20 epochs of a new expert. A killed run resumes with the same command.
+--method says how the library is used. Several methods, or all, are compared on the same split, with the same
+budget of tokens and the same early stopping; --store chooses which result is stored. If a file has no
+splits, one in five examples is held out for validation. Without --training.epochs, max_steps and max_tokens
+the budget is 20 epochs of a new expert. The same command resumes a killed run.
 """
 
 from pathlib import Path
@@ -22,7 +22,7 @@ EXAMPLE = "lorary adapt ./my-loras --tasks new=few.jsonl --method nearest"
 OWN = ("method", "rank", "retrieve", "by", "multi_task", "skills")
 """Settings with an option of their own; the others are in the group ``adapt``."""
 UNUSED = {"rank", "seed", "same_start"}
-"""Settings of the training that have other options, or no use."""
+"""Settings of the training that other options set, or that have no effect."""
 
 
 def add_arguments(parser: ArgumentParser) -> None:
@@ -52,31 +52,31 @@ def _add_method_options(parser: ArgumentParser) -> None:
         type=list[str] | str,
         default=DEFAULT_METHOD,
         metavar="NAME[,NAME…]",
-        help=f"How the library is used; all for all of them. {methods}",
+        help=f"How the library is used; all: every method. {methods}",
     )
     parser.add_argument(
-        "--retrieve", type=int | None, help="Choose this many experts for each task first; not given: all"
+        "--retrieve", type=int | None, help="First choose this many experts for each task; if not given: all"
     )
     ways = ". ".join(f"{name}: {method.summary}" for name, method in RETRIEVALS.items())
     parser.add_argument(
         "--by",
         type=str | None,
         metavar="NAME",
-        help=f"What experts are chosen by; if not given: {DEFAULT_RETRIEVAL}, and {ENCODER_RETRIEVAL} on a "
+        help=f"How experts are chosen; if not given: {DEFAULT_RETRIEVAL}, and {ENCODER_RETRIEVAL} on a "
         f"base model with an encoder. {ways}",
     )
     parser.add_argument(
         "--multi-task",
         type=str | None,
         metavar="EXPERT",
-        help="The expert of all tasks, for method multi-task",
+        help="The expert trained on all tasks, for method multi-task",
     )
     parser.add_argument(
         "--skills",
         type=str | None,
         metavar="EXPERT",
-        help="Any skill of a trained set in the library, for methods poly and mhr; if not given: the "
-        "experts are the skills",
+        help="Any skill of a trained set in the library, for methods poly and mhr; if not given: "
+        "the experts are used as skills",
     )
     parser.add_argument(
         "--rank",
@@ -93,10 +93,12 @@ def _add_place_options(parser: ArgumentParser) -> None:
         "--store",
         type=str | None,
         metavar="METHOD",
-        help="Store the experts of this method; best for each task's lowest validation loss, all, or none. "
-        "If not given: the only method, or none of several. Of several seeds, the best is stored",
+        help="Store the experts of this method; or best (each task's lowest validation loss), all, or "
+        "none. If not given: those of a single method, otherwise none. Of several seeds, the best is stored",
     )
-    parser.add_argument("--out", type=str | None, help="Library to store in; if not given: the one adapted")
+    parser.add_argument(
+        "--out", type=str | None, help="Library to store in; if not given: the adapted library"
+    )
     parser.add_argument(
         "--name", type=str | None, help="Name of the new expert of a single task; if not given: the task's"
     )
@@ -107,7 +109,7 @@ def _add_place_options(parser: ArgumentParser) -> None:
         "--against",
         type=str | None,
         metavar="METHOD",
-        help="Method that others are compared with; if not given: fresh, or the first",
+        help="Method that the others are compared with; if not given: fresh, or the first method",
     )
     parser.add_argument(
         "--run",

@@ -14,7 +14,7 @@ from lorary.files import say_count
 
 
 def describe_plan(options: Namespace, job: AdaptJob, folder: Path) -> Iterator[tuple[str, str]]:
-    """Describe what will be done, as pairs of label and text."""
+    """Describe the plan, as pairs of label and text."""
     library, base, examples, configs = job.library, job.base, job.examples, job.configs
     yield "library", f"{options.library}, {say_count(len(library), 'expert')}"
     yield "base", f"{base.name}, {str(base.model.dtype).removeprefix('torch.')} on {base.model.device}"
@@ -24,8 +24,8 @@ def describe_plan(options: Namespace, job: AdaptJob, folder: Path) -> Iterator[t
     yield (
         "tasks",
         (
-            f"{len(examples)}: {shown}; {say_count(num_train, 'example')} to train on, "
-            f"{num_held} to validate with"
+            f"{len(examples)}: {shown}; {say_count(num_train, 'example')} for "
+            f"training, {num_held} for validation"
         ),
     )
     names = list(configs)
@@ -34,7 +34,7 @@ def describe_plan(options: Namespace, job: AdaptJob, folder: Path) -> Iterator[t
     if options.retrieve is not None:
         kept = f", with {say_count(options.retrieve, 'expert')} chosen by {by}"
     elif any(METHODS[name].needs_scores for name in names):
-        kept = f", with all experts compared by {by}"
+        kept = f", with all experts scored by {by}"
     what = (
         f"{names[0]}: {METHODS[names[0]].summary}" if len(names) == 1 else f"{len(names)}: {', '.join(names)}"
     )

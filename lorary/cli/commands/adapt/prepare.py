@@ -1,4 +1,4 @@
-"""Read the tasks, the library and the base model of an adaptation, and check all before any work."""
+"""Read and check the tasks, the library and the base model of an adaptation, before any work."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -42,7 +42,7 @@ from lorary.training import TrainingExamples, prepare_examples
 # A file without splits has training examples only.
 FEW = SplitConfig(train=1.0, validation=0.0, test=0.0)
 MOST_TEST = 100
-"""Examples of a test that are measured, for each task."""
+"""Maximum number of measured test examples of each task."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -180,7 +180,7 @@ def prepare_job(options: Namespace) -> AdaptJob:
 def read_examples(
     options: Namespace, base: BaseModel, tasks: Mapping[str, Task], config: AdaptConfig
 ) -> Mapping[str, TrainingExamples]:
-    """Tokenise the examples of each task, and tell what was left out."""
+    """Tokenise the examples of each task, and report what was left out."""
     examples = prepare_examples(
         base.tokenizer,
         dict(tasks),
@@ -205,7 +205,7 @@ def leave_out_others(
 
 
 def require_own_base(base: BaseModel, library: LibraryView) -> None:
-    """Refuse a base model that no expert of a library is for, since new experts would be for it.
+    """Refuse a base model that no expert of the library is for.
 
     Raises:
         IncompatibleExpert: naming both base models, and what to do.
@@ -214,8 +214,8 @@ def require_own_base(base: BaseModel, library: LibraryView) -> None:
     if known and not any(is_for_base(base, library.library[entry.name]) for entry in library.entries()):
         raise IncompatibleExpert(
             f"library {quote(library.url)} has experts for {', '.join(map(quote, sorted(known)[:3]))}, but "
-            f"--base is {quote(base.name)}: leave out --base, store the new experts elsewhere with --out, or "
-            "add --trust-base if both are one model"
+            f"--base is {quote(base.name)}: leave out --base, store the new experts elsewhere with --out, "
+            "or add --trust-base if both are the same model"
         )
 
 
@@ -236,10 +236,10 @@ def check_method(
 
 
 def cut_task(task: Task, shots: int | None) -> Task:
-    """Take at most some of a task's training examples, and hold out those for validation.
+    """Limit a task's training examples, and hold out some for validation.
 
     Raises:
-        ValueError: if there are to be none.
+        ValueError: if the limit is below 1.
     """
     if shots is not None and shots < 1:
         raise ValueError(f"--shots must be at least 1, found {shots}")

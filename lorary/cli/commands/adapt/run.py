@@ -97,8 +97,8 @@ def adapt_one(options: Namespace, job: AdaptJob, config: AdaptConfig, folder: Pa
             )
     except KeyboardInterrupt:
         raise KeyboardInterrupt(
-            f"the state so far is in {quote(str(folder.parent.parent))}: run the same command again, without "
-            "--fresh, to go on"
+            f"the state so far is in {quote(str(folder.parent.parent))}: run the same command again, "
+            "without --fresh, to continue"
         ) from None
 
 
@@ -124,7 +124,7 @@ def report(
     target: Library,
     folder: Path,
 ) -> None:
-    """Print what came of all runs, and the next command."""
+    """Print the results of all runs, and the next command."""
     differences = compare_methods(runs, options.against)
     if options.json:
         places = {

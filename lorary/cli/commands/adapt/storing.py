@@ -139,7 +139,7 @@ def _is_made_by(expert: Expert, planned: Mapping[str, Any], digest: str) -> bool
     wanted = json.loads(json.dumps(planned))
     return (
         isinstance(known, Mapping)
-        # Cards of earlier versions lack settings that came later, which had their defaults then.
+        # Cards of earlier versions lack later settings, whose defaults are those of that time.
         and all(known.get(key, getattr(AdaptConfig, key, None)) == value for key, value in wanted.items())
         and isinstance(data, Mapping)
         and digest in _list_digests(data)
@@ -168,7 +168,7 @@ def store_experts(
     *,
     replaces: bool,
 ) -> dict[str, tuple[str, str, int]]:
-    """Store the chosen experts; of several seeds, and of several methods for ``best``, those with least loss.
+    """Store the chosen experts: of several seeds, and for ``best`` of all methods, the one of lowest loss.
 
     Returns:
         Name -> task, method and seed.

@@ -1,8 +1,8 @@
 """Build a routed model: one folder with experts and router, loaded with one line of Python.
 
-The folder has the experts as PEFT adapters, the router's options, and the facts that the router is built
-from. It names the base model and its revision; --with-base adds the base model's weights. The tasks of the
-library's skills are served by name; a library of skills alone is built without a router.
+The folder contains the experts as PEFT adapters, the router's options, and the facts that the router
+needs. It names the base model and its revision; --with-base adds the base model's weights. The tasks of the
+library's skills are used by name; a library of skills alone is built without a router.
 """
 
 from pathlib import Path

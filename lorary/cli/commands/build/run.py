@@ -33,7 +33,7 @@ def run(options: Namespace) -> int:
     if not library and skill_set is None:
         raise ValueError(
             f"--skills is missing: library {quote(library.url)} has several sets of skills, with "
-            f"{library.describe_left_out()}; name any skill of the set to serve"
+            f"{library.describe_left_out()}; name any skill of the set to use"
         )
     config: dict[str, Any] = {}
     if library:
@@ -74,14 +74,14 @@ def open_experts(options: Namespace) -> LibraryView:
         return choose_routed(options, library)
     if options.router is not None:
         raise ValueError(
-            f"--router {quote(options.router, 60)} needs experts, the library has skills only: leave it out, "
-            "and name a task for each request; or use the skills as experts with --include skill"
+            f"--router {quote(options.router, 60)} needs experts, the library has skills only: leave out "
+            "--router and name a task for each request, or use the skills as experts with --include skill"
         )
     return view
 
 
 def describe_plan(options: Namespace, library: LibraryView, skill_set: SkillSet | None) -> str:
-    """Describe what the model will have."""
+    """Describe the contents of the model."""
     parts = [f"{say_count(len(library), 'expert')}, router {options.router}"] if library else []
     if skill_set is not None:
         tasks = say_count(len(skill_set.table.tasks), "task")

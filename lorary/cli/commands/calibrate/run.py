@@ -23,11 +23,11 @@ from lorary.routing import DEFAULT_ROUTER, CalibratedConfig
 def run(options: Namespace) -> int:
     """Calibrate, and tune if there are tasks."""
     if options.reset and options.tasks:
-        raise ValueError("--reset removes tuned options, and --tasks tunes them: give one of them")
+        raise ValueError("--reset removes tuned options, and --tasks tunes them: give only one of the two")
     view = open_routed_library(options)
     if are_for_encoder(view):
         raise ValueError(
-            "the calibrated router needs generic prompts of yours for a base model with an encoder: pass "
+            "for a base model with an encoder, the calibrated router needs generic prompts from you: pass "
             "--calibrated.generic to the command that uses it"
         )
     tasks = read_tasks(options) if options.tasks else {}

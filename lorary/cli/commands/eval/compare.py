@@ -18,7 +18,7 @@ def compare_files(options: Namespace) -> int:
 
     Raises:
         ValueError: if the results cannot be compared, or an option is for measuring.
-        FormatError: if a file is no result.
+        FormatError: if a file is not a result.
     """
     others = [name for name in ("library", "tasks", "harness", "out") if options[name] is not None]
     if others:
@@ -44,7 +44,7 @@ def compare_files(options: Namespace) -> int:
 
 
 def name_files(first: Path, second: Path) -> tuple[str, str]:
-    """Name two files as briefly as tells them apart: by their names, else by their folders, else whole."""
+    """Name two files by their shortest distinct form: names, otherwise folders, otherwise whole paths."""
     for part in (lambda path: path.name, lambda path: path.parent.name, str):
         names = part(first), part(second)
         if names[0] != names[1]:
@@ -53,7 +53,7 @@ def name_files(first: Path, second: Path) -> tuple[str, str]:
 
 
 def print_paired(paired: PairedResults) -> None:
-    """Print the differences by metric, the settings that differ, and how many examples were left out."""
+    """Print the differences by metric, the settings that differ, and the number of examples left out."""
     for metric in paired.result.metrics:
         print_grid(difference_grid(paired.differences(metric)))
     for name, (one, two) in paired.changed.items():

@@ -89,7 +89,7 @@ def check_harness_options(options: Namespace) -> None:
 
 
 def tell_notes(settings: Mapping[str, object]) -> None:
-    """Print on stderr what was changed or left empty."""
+    """Print on stderr the numbers of truncated contexts and of empty answers."""
     for task, number in _read_counts(settings, "cut").items():
         print_line(
             f"{task}: {say_count(number, 'context')} longer than the model reads lost the beginning",

@@ -1,4 +1,4 @@
-"""The answers that a folder of ``--out`` keeps, from which a killed run goes on."""
+"""The answers that a folder of ``--out`` keeps, from which a killed run continues."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager

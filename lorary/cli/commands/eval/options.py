@@ -1,8 +1,8 @@
 """Compare routes on tasks: the base model, single experts, routers.
 
-The tasks are files of --tasks, or benchmarks of lm-evaluation-harness by --harness, read from --data. Prints
-a table per metric, with standard errors. A route is base, the name of a router, oracle (each task's own
-expert), random (an expert of random weights), expert:NAME, or the name of an expert in --controls.
+The tasks are files (--tasks), or benchmarks of lm-evaluation-harness (--harness) whose files are in --data.
+Prints a table per metric, with standard errors. A route is base, the name of a router, oracle (each task's
+own expert), random (an expert of random weights), expert:NAME, or the name of an expert in --controls.
 """
 
 from pathlib import Path
@@ -39,8 +39,8 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--out",
         type=Path | None,
-        help="Folder for results.json, table.md, items.jsonl (what each route answered to each example) and "
-        "responses.jsonl (from which a killed run goes on)",
+        help="Folder for results.json, table.md, items.jsonl (what each route answered to each example) "
+        "and responses.jsonl (from which a killed run continues)",
     )
     parser.add_argument(
         "--resume",
@@ -48,7 +48,7 @@ def add_arguments(parser: ArgumentParser) -> None:
         nargs="?",
         const=True,
         default=True,
-        help="Take answers that --out has of the same model, experts and prompts; false computes all anew",
+        help="Reuse answers in --out for the same model, experts and prompts; false recomputes everything",
     )
     parser.add_argument(
         "--compare",

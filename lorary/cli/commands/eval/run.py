@@ -62,7 +62,7 @@ def check(options: Namespace) -> None:
     if options.library is None:
         faults.add(*list_missing(options))
     if options.harness is None and options.tasks is None:
-        faults.add("lorary eval needs --tasks or --harness: name files of tasks, or benchmarks")
+        faults.add("lorary eval needs --tasks or --harness: name task files, or benchmarks")
     for name, is_given in (("--data", options.data is not None), ("--allow-code", options.allow_code)):
         if is_given and options.harness is None:
             faults.add(f"{name} is for --harness: name benchmarks, or leave it out")
@@ -71,7 +71,7 @@ def check(options: Namespace) -> None:
         if options.shots:
             faults.add("--shots is for --tasks: benchmarks take --lm_eval.num_fewshot")
     if options.out is None and any(word.partition("=")[0] == "--resume" for word in options.words):
-        faults.add("--resume needs --out, the folder of the run that goes on")
+        faults.add("--resume needs --out, the folder of the run to continue")
     faults.keep(lambda: read_eval_options(options))
     faults.keep(lambda: read_device(options))
     if options.out is not None:
@@ -100,4 +100,4 @@ def measure(options: Namespace) -> Result:
 def _explain_stop(out: Path | None) -> str:
     if out is None:
         return "an interrupted evaluation keeps no results; the library is unchanged"
-    return "the answers so far are kept: the same command goes on from them; the library is unchanged"
+    return "the answers so far are kept: run the same command again to continue; the library is unchanged"

@@ -2,7 +2,7 @@
 
 Without --fold the folder is a PEFT adapter, which PEFT and vLLM can load. With --fold it is a transformers
 model whose weights are the sum of base model and expert. Merged experts can be exported too. An expert that
-stands on a general expert is written as the exact sum of both, which needs no other adapter.
+builds on a general expert is written as the exact sum of both, so that no other adapter is needed.
 """
 
 from pathlib import Path

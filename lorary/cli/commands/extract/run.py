@@ -1,4 +1,4 @@
-"""Extract an expert from a fine-tuned model, store it, and print what it lacks."""
+"""Extract an expert from a fine-tuned model, store it, and print its approximation error."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict
@@ -20,8 +20,8 @@ from lorary.reports.tables import Cell, Grid, Row
 
 COLUMNS = ("layers", "rank", "change", "lost", "worst")
 NOTE = (
-    "change: norm of the change, relative to the weight's. lost: norm of what the factors lack, relative to "
-    "the change's; worst: of one layer."
+    "change: norm of the change, relative to that of the weight. lost: norm of the error, relative to that "
+    "of the change; worst: of a single layer."
 )
 
 
@@ -30,7 +30,9 @@ def run(options: Namespace) -> int:
     name = check_name(options.name or options.tuned.rstrip("/").rpartition("/")[2])
     library = open_writable_library(options.out)
     if library is not None and name in library:
-        raise LibraryError(f"library {quote(options.out)} has an expert {quote(name)}: choose another --name")
+        raise LibraryError(
+            f"library {quote(options.out)} already has an expert {quote(name)}: choose another --name"
+        )
     with show_count(f"extracting {name}") as show:
         found = extract_expert(
             options.base,
@@ -67,7 +69,7 @@ def describe_extraction(found: Extraction, place: str) -> dict[str, object]:
 
 
 def print_extraction(found: Extraction, per_layer: bool) -> None:
-    """Print a table of layers, and what else changed."""
+    """Print a table of layers, and other changes."""
     if found.layers:
         groups = (
             group_layers(found.layers)
@@ -111,7 +113,7 @@ def _tell_rest(found: Extraction) -> Iterator[str]:
         advice = "" if found.kept else "; --keep-rest stores weights and biases of the same shape"
         yield f"lost: {_name_some(found.lost)}{advice}"
     if not found.is_streamed:
-        yield "the whole models were loaded, since transformers converts the names in their files"
+        yield "the models were loaded completely, since transformers converts the names in their files"
 
 
 def _name_some(changes: Mapping[str, float]) -> str:

@@ -21,7 +21,8 @@ def answer_prompts(
         model: the model.
         prompts: the prompts of the batch.
         options: of the command.
-        first: number of prompts in earlier batches, so that the same prompt is sampled anew in each batch.
+        first: number of prompts in earlier batches, so that equal prompts in different batches get different
+            samples.
     """
     # With a weight, since the name "auto" alone is the router.
     choices: Any = "auto" if options.expert is None else {options.expert: 1.0}
@@ -61,7 +62,7 @@ def log_answer(path: Path, record: dict[str, Any]) -> None:
 
 
 def check_log(path: Path | None) -> None:
-    """Refuse a log that is no file, before anything is answered.
+    """Refuse a log that is not a file, before anything is answered.
 
     Raises:
         ValueError: if a folder has its name.

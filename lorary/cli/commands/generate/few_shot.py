@@ -1,4 +1,4 @@
-"""The examples of ``--few-shot``, which stand before a prompt."""
+"""The examples of ``--few-shot``, which are put before a prompt."""
 
 from jsonargparse import Namespace
 
@@ -13,7 +13,7 @@ def read_shots(options: Namespace) -> Task | None:
 
     Raises:
         ValueError: if the number is too small.
-        DataError: if the place cannot be read, is of several tasks, or has no question.
+        DataError: if the place cannot be read, has several tasks, or has no questions.
     """
     place = options.few_shot
     if place is None:

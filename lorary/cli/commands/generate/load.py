@@ -100,7 +100,7 @@ def load_built(options: Namespace) -> RoutedModel:
         UnknownExpert: if the model has no expert of the name in ``--expert``.
     """
     if options.include:
-        raise ValueError("a built model has the experts that it was built of: leave out --include")
+        raise ValueError("a built model has fixed experts: leave out --include")
     if options.base or options.revision or options.trust_base or options.quantize:
         raise ValueError(
             "a built model has its own base model: leave out --base, --revision, --trust-base and --quantize"

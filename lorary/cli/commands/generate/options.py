@@ -1,9 +1,9 @@
 """Answer a prompt with a library's experts, or with a built model.
 
-A router chooses the experts: some routers choose once per prompt, others for every token. A built model
-has its own router. With --expert, one expert answers alone; with --router none, the base model answers alone.
-With --task, the library's skills answer, as their table mixes them for the task. With --prompts, the
-prompts of a file are answered in batches.
+A router chooses the experts, once per prompt or for every token. A built model has
+its own router. --expert uses one expert alone, and --router none the base model alone.
+--task uses the library's skills, with the task's weights. --prompts answers
+the prompts of a file in batches.
 """
 
 from pathlib import Path
@@ -29,18 +29,20 @@ def add_arguments(parser: ArgumentParser) -> None:
         "--prompts",
         type=Path | None,
         metavar="FILE",
-        help="Answer the prompts of a file instead, one per line, or rows of JSON or a table with a column "
-        "prompt; prints a line of JSON per answer",
+        help="Answer the prompts of a file: one per line, or rows of JSON or a table with a "
+        "column prompt; prints a line of JSON per answer",
     )
     parser.add_argument(
-        "--log", type=Path | None, metavar="FILE", help="Append each answer to a file, as a line of JSON"
+        "--log", type=Path | None, metavar="FILE", help="Append each answer to this file as a line of JSON"
     )
-    parser.add_argument("--batch-size", type=int, default=8, help="Prompts answered at once, with --prompts")
+    parser.add_argument(
+        "--batch-size", type=int, default=8, help="Number of prompts per batch, with --prompts"
+    )
     parser.add_argument(
         "--few-shot",
         type=str | None,
         metavar="PLACE",
-        help="A task file, or synthetic:NAME, whose examples stand before the prompt with their answers",
+        help="Task file, or synthetic:NAME; its examples are put before the prompt, with their answers",
     )
     parser.add_argument("--shots", type=int, default=4, help="Number of examples, with --few-shot")
     parser.add_argument(
@@ -59,7 +61,7 @@ def add_arguments(parser: ArgumentParser) -> None:
         "--top-p",
         type=float,
         default=1.0,
-        help="Sample from the most probable tokens with this total probability",
+        help="Sample from the smallest set of most probable tokens with this total probability",
     )
     parser.add_argument(
         "--top-k", type=int, default=0, help="Sample from this number of most probable tokens; 0 means all"
@@ -68,11 +70,11 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--template",
         type=Literal["none", "plain", "chat"] | None,
-        help="Template of the prompt: plain adds 'Answer:', chat is the model's own, none leaves the prompt "
-        "as it is; if not given: the one with which the experts were trained, as their cards say",
+        help="Template of the prompt: plain adds 'Answer:', chat is the model's chat template, none leaves "
+        "the prompt as it is; if not given: that of the experts' training, as recorded in their cards",
     )
     add_template_args(parser)
-    parser.add_argument("--show-experts", action="store_true", help="Show which experts the tokens used")
+    parser.add_argument("--show-experts", action="store_true", help="Show which experts each token used")
     add_role_option(parser)
     add_base_options(parser)
     add_router_options(parser)

@@ -15,7 +15,7 @@ from lorary.data import Example, FewShotTemplate, Task, Template, find_template
 from lorary.data.encoding import encode_prompt, encode_texts
 from lorary.library.entry import Entry
 
-# In characters: more than any base model's context, and less than would fill the memory.
+# In characters: more than any base model's context, but not enough to fill the memory.
 MAX_PROMPT = 10_000_000
 
 
@@ -55,12 +55,14 @@ def choose_template(options: Namespace, entries: Iterable[Entry]) -> PromptTempl
         entries: the experts that may answer.
 
     Raises:
-        ValueError: if there are arguments of the chat template, and it is not used.
+        ValueError: if arguments of the chat template are given, and it is not used.
     """
     given = read_template_args(options.template_args)
     found = PromptTemplate(name=options.template, args=given) if options.template else _find_trained(entries)
     if given and found.name != "chat":
-        raise ValueError("--template-args are the chat template's: use --template chat, or leave them out")
+        raise ValueError(
+            "--template-args sets values of the chat template: use --template chat, or leave it out"
+        )
     return PromptTemplate(name=found.name, args={**found.args, **given}, reason=found.reason)
 
 
@@ -73,11 +75,11 @@ def _find_trained(entries: Iterable[Entry]) -> PromptTemplate:
         reason = (
             f"the experts were trained with different templates ({names}), so the prompt is used as it is"
         )
-        return PromptTemplate(name="none", reason=f"{reason}: name one with --template")
+        return PromptTemplate(name="none", reason=f"{reason}: choose one with --template")
     if not found:
         return PromptTemplate(name="none")
     name = found[0]["name"]
-    reason = f"the prompt is put into the {name} template, with which the experts were trained"
+    reason = f"the prompt is put into the {name} template of the experts' training"
     return PromptTemplate(**found[0], reason=f"{reason}; --template none uses it as it is")
 
 
@@ -85,7 +87,7 @@ def dress_prompt(model: RoutedModel, prompt: str, template: PromptTemplate, shot
     """Render a prompt with the template, after examples if there are any, and tokenise it.
 
     Raises:
-        ValueError: if there are examples, and no template says how they are written.
+        ValueError: if there are examples, but no template for them.
     """
     is_pair = model.base.is_encoder_decoder
     if template.name == "none":

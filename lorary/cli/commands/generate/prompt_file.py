@@ -44,7 +44,7 @@ def _read_lines(path: Path) -> list[GivenPrompt]:
     try:
         text = read_at_most(path).decode("utf-8-sig")
     except FileNotFoundError as error:
-        raise DataError(f"there is no file of prompts {quote(str(path))}: check --prompts") from error
+        raise DataError(f"prompt file {quote(str(path))} does not exist: check --prompts") from error
     except UnicodeError as error:
         raise DataError(f"{quote(str(path))} must be UTF-8 text ({error}): convert it") from error
     # Unlike splitlines(), this keeps the other characters that break lines, such as U+2028, in their prompt.

@@ -32,7 +32,7 @@ from lorary.models.positions import check_length, count_needed
 from lorary.routing import router_named
 
 STDIN = "-"
-EMPTY = "note: the answer is empty, the model ended at once"
+EMPTY = "note: the answer is empty; the model ended at once"
 
 
 def run(options: Namespace) -> int:
@@ -76,7 +76,7 @@ def read_given_prompts(options: Namespace) -> list[GivenPrompt]:
         return read_prompts(options.prompts)
     prompt = read_prompt() if options.prompt == STDIN else options.prompt
     if not prompt:
-        raise ValueError("the prompt is empty: give some text")
+        raise ValueError("the prompt is empty: enter some text")
     return [GivenPrompt(prompt, "")]
 
 

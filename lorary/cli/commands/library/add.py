@@ -33,7 +33,7 @@ def add_arguments(parser: ArgumentParser) -> None:
 def run(options: Namespace) -> int:
     """Read the adapter, then store it under a free name."""
     refuse_parent(options.folder)
-    # Read first: a bad adapter must leave no new library behind.
+    # Read first, so that a bad adapter leaves no new library behind.
     expert = lorary.read_peft(options.folder, options.name, base_model=options.base)
     library = lorary.Library.open(options.library, create=True)
     library.add(expert)
@@ -42,7 +42,7 @@ def run(options: Namespace) -> int:
         f"{say_count(len(library), 'expert')}"
     )
     if expert.card.on_top_of is not None and library.find_general(expert.card.on_top_of) is None:
-        print_line("it stands on a general expert that the library lacks: add that one too")
+        print_line("it builds on a general expert that the library lacks: add that one too")
     print_next("lorary", "library", "show", options.library, expert.name)
     return 0
 

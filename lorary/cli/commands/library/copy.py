@@ -13,8 +13,8 @@ EXAMPLE = "lorary library copy ./my-loras poetry poetry-backup"
 def add_arguments(parser: ArgumentParser) -> None:
     """Add the library and the two names."""
     parser.add_argument("library", help="Folder or URL of the library")
-    parser.add_argument("old", help="The expert's name")
-    parser.add_argument("new", help="The copy's name")
+    parser.add_argument("old", help="Name of the expert")
+    parser.add_argument("new", help="Name of the copy")
 
 
 def run(options: Namespace) -> int:

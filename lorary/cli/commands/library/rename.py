@@ -16,8 +16,8 @@ EXAMPLE = "lorary library rename ./my-loras poetry poems"
 def add_arguments(parser: ArgumentParser) -> None:
     """Add the library and the two names."""
     parser.add_argument("library", help="Folder or URL of the library")
-    parser.add_argument("old", help="The expert's name")
-    parser.add_argument("new", help="Its new name")
+    parser.add_argument("old", help="Name of the expert")
+    parser.add_argument("new", help="New name")
 
 
 def run(options: Namespace) -> int:

@@ -1,7 +1,7 @@
 """Remove experts and their weights from a library.
 
-If one of the names is unknown, or others stand on it, no expert is removed. Artifacts, such as prototypes,
-are kept in case an expert is added again; `lorary library prune` removes them.
+If a name is unknown, or other experts build on one of them, no expert is removed. Artifacts, such as
+prototypes, are kept in case an expert is added again; `lorary library prune` removes them.
 """
 
 from jsonargparse import ArgumentParser, Namespace

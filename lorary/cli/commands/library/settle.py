@@ -1,6 +1,6 @@
 """Finish an interrupted change of a library that another user or another machine began.
 
-Use it when another command asks for it, for instance on a copy of a library that was copied during a change.
+Use this when another command asks for it, for instance for a library that was copied during a change.
 Make sure that no other process is writing to the library. Files outside the library are not changed.
 """
 

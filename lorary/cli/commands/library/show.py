@@ -26,7 +26,7 @@ EXAMPLE = "lorary library show ./my-loras poetry"
 def add_arguments(parser: ArgumentParser) -> None:
     """Add the library and the expert."""
     parser.add_argument("library", help="Folder or URL of the library")
-    parser.add_argument("name", help="The expert's name")
+    parser.add_argument("name", help="Name of the expert")
     parser.add_argument("--json", action="store_true", help="Print JSON instead of a table")
 
 
@@ -42,7 +42,7 @@ def run(options: Namespace) -> int:
         return 0
     standing = [other.name for other in entries.values() if other.card.on_top_of == entry.weights_sha256]
     general = name_generals(library, [entry]).get(entry.card.on_top_of, "")
-    lines = [*_describe(entry, general), ("stand on it", ", ".join(standing if entry.weights_sha256 else []))]
+    lines = [*_describe(entry, general), ("built on it", ", ".join(standing if entry.weights_sha256 else []))]
     print_table(("expert", entry.name), [line for line in lines if line[1]])
     print_next("lorary", "library", "verify", options.library, entry.name)
     return 0

@@ -1,7 +1,7 @@
 """Change an expert's tags, notes and role.
 
-Its weights and artifacts stay as they are. The role says whether the expert is used if no experts are named:
-only experts with the role expert are.
+Its weights and artifacts stay unchanged. If no experts are named, only those with
+the role expert are used.
 """
 
 from jsonargparse import ArgumentParser, Namespace
@@ -17,21 +17,21 @@ EXAMPLE = "lorary library tag ./my-loras poetry --add art english"
 
 
 def add_arguments(parser: ArgumentParser) -> None:
-    """Add the library, the expert, and what changes."""
+    """Add the library, the expert, and the changes."""
     parser.add_argument("library", help="Folder or URL of the library")
-    parser.add_argument("name", help="The expert's name")
+    parser.add_argument("name", help="Name of the expert")
     parser.add_argument("--add", nargs="+", default=[], metavar="TAG", help="Tags to add")
     parser.add_argument("--remove", nargs="+", default=[], metavar="TAG", help="Tags to remove")
     parser.add_argument("--notes", type=str | None, help="The description; '' removes it")
     parser.add_argument(
         "--role",
         choices=["expert", *ROLES],
-        help="The role; a general expert that others stand on keeps its own",
+        help="New role; a general expert that others build on keeps its role",
     )
 
 
 def run(options: Namespace) -> int:
-    """Change the card, and print what it says now."""
+    """Change the card, and print its new content."""
     library = lorary.Library.open(options.library)
     entries = {entry.name: entry for entry in library.entries()}
     if options.name not in entries:
@@ -44,7 +44,7 @@ def run(options: Namespace) -> int:
             f"{', '.join(card.tags) or 'none'}"
         )
     if not (options.add or options.remove or options.role) and options.notes is None:
-        raise ValueError("nothing is to be changed: give --add, --remove, --notes or --role")
+        raise ValueError("there is nothing to change: add --add, --remove, --notes or --role")
     tags = [tag for tag in dict.fromkeys([*card.tags, *options.add]) if tag not in options.remove]
     library.annotate(options.name, tags=tags, description=options.notes, role=options.role)
     role = options.role or card.role

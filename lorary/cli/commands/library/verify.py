@@ -44,7 +44,7 @@ def run(options: Namespace) -> int:
 
 
 def _count(names: Sequence[str], show: Callable[[int, int], None]) -> Iterator[str]:
-    """Yield names, and show the number of those already taken."""
+    """Yield names, and show the number of names so far."""
     for number, name in enumerate(names):
         show(number, len(names))
         yield name

@@ -1,6 +1,6 @@
 """Write a lock file: the hashes of a library's files, its base model, router, recipes, and versions.
 
-The library may be a built model, whose router is locked. `lorary sync` makes the same library of the lock
+A built model is accepted too; its router is locked. `lorary sync` rebuilds the same library from the lock
 file.
 """
 

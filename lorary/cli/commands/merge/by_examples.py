@@ -17,14 +17,14 @@ def check_options(options: Namespace) -> None:
     if options.method != LORAHUB:
         return
     if options.tasks is None:
-        raise ValueError("--method lorahub needs --tasks: a file with a few examples of the new task")
+        raise ValueError("--method lorahub needs --tasks, a file with a few examples of the new task")
     beside = [f"--{name}" for name in ("weights", "recipe") if getattr(options, name) is not None]
     if beside:
         raise ValueError(f"--method lorahub computes the weights itself: leave out {', '.join(beside)}")
     if options.pico is not None:
         raise ValueError(
-            "--method lorahub searches the weights of experts as they are: leave out --pico, or give the "
-            "weights that it finds to --method linear --pico"
+            "--method lorahub searches weights of unchanged experts: leave out --pico, or give "
+            "the weights that it finds to --method linear --pico"
         )
 
 
@@ -36,6 +36,6 @@ def check_recipe(options: Namespace, recipe: MergeRecipe) -> None:
     """
     needs = recipe.merge_method == REGMEAN
     if needs and options.tasks is None:
-        raise ValueError("--method regmean needs --tasks: training examples of every expert's own task")
+        raise ValueError("--method regmean needs --tasks, training examples of every expert's own task")
     if options.tasks is not None and not needs:
         raise ValueError("only --method lorahub and regmean use the examples of --tasks: leave out --tasks")

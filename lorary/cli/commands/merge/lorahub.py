@@ -50,7 +50,7 @@ def outline_recipe(options: Namespace, library: Library) -> MergeRecipe:
 def run_search(
     options: Namespace, experts: Mapping[str, Expert], recipe: MergeRecipe, general: Expert | None
 ) -> tuple[MergeRecipe, LorahubResult]:
-    """Search for the weights, on the experts' base model and the general expert that they stand on.
+    """Search for the weights, on the experts' base model and the general expert that they build on.
 
     Returns:
         The recipe with the experts and weights of the search, and the search's result.

@@ -1,7 +1,7 @@
 """Merge experts of a library into one.
 
-The merged expert is stored in the library by a name, or as a PEFT adapter in a folder of its own. Its card
-has the names of the merged experts, the recipe that repeats the merge, and the error of the truncation to
+The merged expert is stored in the library under a name, or as a PEFT adapter in a separate folder. Its card
+has the names of the merged experts, a recipe that repeats the merge, and the error of the truncation to
 its rank.
 
 --method lorahub searches the weights of a linear merge on the first 16 training examples of a new task;
@@ -50,7 +50,7 @@ EXAMPLE = "lorary merge ./my-loras --method ties --experts poetry,prose --option
 
 
 def add_arguments(parser: ArgumentParser) -> None:
-    """Add the library, the experts, the method and the place."""
+    """Add the library, the experts, the method and the output."""
     parser.add_argument("library", help="Folder or URL of the library")
     parser.add_argument("--out", type=str | None, help="Name in the library, or a folder such as ./merged")
     parser.add_argument(
@@ -76,8 +76,8 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--rank",
         type=str | int | None,
-        help="Rank of the result: a number, a share of the energy such as 99%, kept (the largest rank of "
-        "the experts) or full (no truncation)",
+        help="Rank of the result: a number, a share of the energy such as 99%, kept (the largest "
+        "rank of the experts) or full (no truncation)",
     )
     parser.add_argument(
         "--space",
@@ -90,9 +90,9 @@ def add_arguments(parser: ArgumentParser) -> None:
         nargs="?",
         const="merge",
         metavar="{merge,experts}",
-        help="Before the method, scale down the output directions that many experts use; then the merged "
-        "layer has the mean of the experts' norms (merge, also if no word is given), or each expert keeps "
-        "its own (experts)",
+        help="Before the method, scale down output directions that many experts share. The "
+        "merged layer then gets the mean of the experts' norms (merge, the default), or each expert "
+        "keeps its norm (experts)",
     )
     parser.add_argument(
         "--layers",
@@ -108,7 +108,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--as-general",
         action="store_true",
-        help="Store the result as a general expert: routers fall back on it where no expert fits",
+        help="Store the result as a general expert: routers fall back on it if no expert fits",
     )
     parser.add_argument("--base", type=str | None, help="Without --experts: only experts for this base model")
     add_trust_option(parser)

@@ -1,4 +1,4 @@
-"""The place of a merged expert: a name in the library, or a folder of its own."""
+"""The place of a merged expert: a name in the library, or a separate folder."""
 
 import errno
 import os
@@ -17,7 +17,7 @@ from lorary.transforms import MergeRecipe
 
 ADVICE = {
     errno.ENOSPC: "free some space, or lower --rank, and run the same command again",
-    errno.EDQUOT: "free some of your quota, or lower --rank, and run the same command again",
+    errno.EDQUOT: "free some of your disk quota, or lower --rank, and run the same command again",
 }
 
 
@@ -91,7 +91,7 @@ def store_expert(expert: Expert, place: MergePlace, library: Library) -> None:
     """Write an expert to its place, completely or not at all.
 
     Raises:
-        LibraryError: if it cannot be written; the message has the reason, and what is there now.
+        LibraryError: if it cannot be written; the message has the reason and the present state.
     """
     if place.folder is None:
         library[place.name] = expert

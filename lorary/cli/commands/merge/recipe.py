@@ -45,7 +45,7 @@ def make_recipes(options: Namespace, library: Library) -> Sequence[MergeRecipe]:
         try:
             return read_recipes(options.recipe)
         except FileNotFoundError as error:
-            raise ValueError(f"there is no recipe file {quote(options.recipe)}: check --recipe") from error
+            raise ValueError(f"recipe file {quote(options.recipe)} does not exist: check --recipe") from error
     recipe = make_recipe(
         choose_names(options, library),
         options.method or "ties",

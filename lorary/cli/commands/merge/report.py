@@ -36,7 +36,7 @@ def describe_plan(plan: MergePlan, recipe: MergeRecipe) -> Iterator[tuple[str, s
 
 
 def _describe_options(recipe: MergeRecipe) -> Iterator[str]:
-    """Describe the method's options; where experts have values of their own, in the experts' order."""
+    """Describe the method's options; values that differ between experts are in the experts' order."""
     own = [name for model in recipe.models for name in model.parameters]
     for name in dict.fromkeys([*recipe.parameters, *own]):
         values = [model.parameters.get(name, recipe.parameters.get(name)) for model in recipe.models]

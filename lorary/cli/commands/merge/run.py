@@ -149,7 +149,7 @@ def make_plan(experts: Mapping[str, Expert], recipe: MergeRecipe) -> MergePlan:
 
 
 def require_one_kind(experts: Mapping[str, Expert], recipe: MergeRecipe) -> None:
-    """Refuse low-rank and sparse experts together, whose merge is no PEFT adapter, before any work.
+    """Refuse low-rank and sparse experts together, before any work, since no PEFT adapter can have both.
 
     Raises:
         ValueError: naming one expert of each kind, and what is possible.
@@ -160,8 +160,8 @@ def require_one_kind(experts: Mapping[str, Expert], recipe: MergeRecipe) -> None
     if sparse and others:
         raise ValueError(
             f"expert {quote(sparse[0])} has sparse changes and {quote(others[0])} low-rank factors, and no "
-            "PEFT adapter can have both: merge each kind by itself with --experts; in Python, lorary.merge "
-            "merges both into one expert for load_model and fold"
+            "PEFT adapter can have both: merge each kind separately with --experts; in Python, "
+            "lorary.merge merges both into one expert for load_model and fold"
         )
 
 
@@ -212,6 +212,6 @@ def report(options: Namespace, expert: Expert, place: MergePlace, seconds: float
         print_line(
             "its role is general: routers fall back on it, and experts can be trained on top of it"
             if options.as_general
-            else "its role is merge: it is used by its name, and by routers with --include merge"
+            else "its role is merge: it is used by name, and by routers with --include merge"
         )
     return {**summarize_merge(expert, seconds), "out": place.folder or place.name}

@@ -15,7 +15,7 @@ from lorary.files import hash_file, parse_json_object, quote, read_at_most, writ
 from lorary.reports.routed_sample import RoutedSample, RoutedToken
 
 RECORD, RESULTS = "outcome.json", "results.json"
-ADVICE = "delete it to measure again, or start over with --fresh"
+ADVICE = "delete it to evaluate again, or start over with --fresh"
 
 
 @dataclass(frozen=True)

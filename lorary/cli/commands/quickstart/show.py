@@ -54,7 +54,12 @@ def show_outcome(plan: QuickstartPlan, outcome: Outcome, out: Path) -> None:
     console.print(
         Text(f"pictures  {out / 'routing.html'}  {out / 'routing.png'}, .svg, .pdf  (of the {ROUTER} router)")
     )
-    console.print(Text(f"took {outcome.seconds:.0f} s; shown again at once, unless --fresh", style="dim"))
+    console.print(
+        Text(
+            f"took {outcome.seconds:.0f} s; the next call shows this at once, unless --fresh is given",
+            style="dim",
+        )
+    )
     prompt = "Write the number in English words. 42"
     print_next("lorary", "generate", str(out / "library"), prompt, "--template", "plain", "--show-experts")
 

@@ -72,7 +72,7 @@ def make_outcome(plan: QuickstartPlan, out: Path, *, fresh: bool) -> Outcome:
 
 
 def remove_earlier(out: Path) -> None:
-    """Remove the files of an earlier quickstart from a folder, and no others."""
+    """Remove the files of an earlier quickstart from a folder, but no other files."""
     if not any(os.path.lexists(out / part) for part in MARKS):
         return
     for part in PARTS:
@@ -92,7 +92,7 @@ def _build_model(plan: QuickstartPlan, base: BaseModel, tasks: dict[str, Task], 
     )
     with show_work("preparing the router") as show:
         model = load_model(base, experts, router=ROUTER, controls=controls, on_progress=show)
-        # What the compared routers need is computed here, where it is told.
+        # What the compared routers need is computed here, so that its progress is shown.
         for route in (route for route in ROUTES if route in ROUTERS):
             model.router(route)
         return model

@@ -86,7 +86,7 @@ def _describe(config: RouterConfig) -> str:
 
 
 def _order(rows: Mapping[str, T], found: Comparison) -> dict[str, T]:
-    """Sort tasks by their own experts, which so lie on the diagonal; tasks without an own expert follow."""
+    """Sort tasks by their own experts, so that these are on the diagonal; tasks without one follow."""
     places = {name: place for place, name in enumerate(found.model.names)}
     ordered = sorted(rows, key=lambda task: places.get(found.own.get(task, ""), len(places)))
     return {task: rows[task] for task in ordered}

@@ -1,9 +1,9 @@
 """Run a protocol: the stages of a published experiment, one command after the other.
 
-Without a protocol, the known ones are listed. A protocol is a name, or a YAML file of your own. Every stage
-is printed as a command that can be typed. A stopped run goes on with the same command: stages that have
-ended are not run again. --scale tiny tries the whole protocol on a random model, in minutes. --dry-run prints
-the plan: stages, commands, tokens, hours, memory and disk.
+Without a protocol, the available ones are listed. A protocol is given by its name, or as your own YAML file.
+Every stage is printed as a command that you can also type. The same command continues a stopped run; finished
+stages are not run again. --scale tiny runs the whole protocol on a random model, in minutes. --dry-run prints
+the plan: stages, commands, tokens, hours, memory and disk space.
 """
 
 from pathlib import Path
@@ -17,36 +17,42 @@ DEFAULT_SCALE = "full"
 
 
 def add_arguments(parser: ArgumentParser) -> None:
-    """Add the protocol, its scale, its folder, and what the plan assumes."""
+    """Add the protocol, its scale, its folder, and the assumptions of the plan."""
     parser.add_argument(
         "protocol",
         type=str | None,
         nargs="?",
-        help="Name of a protocol, or a YAML file; if not given: the known ones are listed",
+        help="Name of a protocol, or a YAML file; if not given: the available ones are listed",
     )
     parser.add_argument(
-        "--scale", default=DEFAULT_SCALE, metavar="NAME", help="full is the real experiment, tiny a trial"
+        "--scale",
+        default=DEFAULT_SCALE,
+        metavar="NAME",
+        help="full is the published experiment, tiny a trial",
     )
     parser.add_argument(
         "--out", type=Path | None, help="Folder for all files; if not given: runs/PROTOCOL-SCALE"
     )
     parser.add_argument(
-        "--data", type=Path | None, metavar="FOLDER", help="Folder with the data; docs/how-to/protocols.md"
+        "--data",
+        type=Path | None,
+        metavar="FOLDER",
+        help="Folder with the data (see docs/how-to/protocols.md)",
     )
     parser.add_argument(
         "--set",
         action=KeepPlaces,
         nargs="+",
         metavar="NAME=VALUE",
-        help="Other values than those of the scale; commas separate several",
+        help="Change values of the scale; commas separate the values of a list",
     )
     parser.add_argument("--device", type=str | None, help="Device of all stages, such as cuda:1")
     parser.add_argument(
         "--allow-code",
         action="store_true",
-        help="Allow stages that run programs which the model writes, in a sandbox",
+        help="Allow stages that run programs written by the model, in a sandbox",
     )
-    parser.add_argument("--dry-run", action="store_true", help="Print the plan, and run nothing")
+    parser.add_argument("--dry-run", action="store_true", help="Print the plan without running anything")
     parser.add_argument(
         "--tflops",
         type=float | None,

@@ -26,7 +26,7 @@ TABLE = "table.md"
 
 
 def run(options: Namespace) -> int:
-    """Do what is asked for."""
+    """List protocols, print a plan, or run one."""
     if options.protocol is None:
         print_protocols(is_json=options.json)
         return 0
@@ -76,7 +76,7 @@ def read_given(words: Iterable[Any]) -> dict[str, str]:
 
 
 def check_code(ready: ReadyProtocol, *, allow_code: bool) -> None:
-    """Refuse a protocol that runs what the model writes, unless that is allowed.
+    """Refuse a protocol that runs programs written by the model, unless that is allowed.
 
     Raises:
         ValueError: with the first such stage.
@@ -84,7 +84,7 @@ def check_code(ready: ReadyProtocol, *, allow_code: bool) -> None:
     stages = [found.stage.name for found in ready.stages if ALLOW_CODE in found.words]
     if stages and not allow_code:
         raise ValueError(
-            f"stage {stages[0]!r} runs programs that the model writes, in a sandbox: allow it with "
+            f"stage {stages[0]!r} runs programs written by the model, in a sandbox: allow it with "
             f"{ALLOW_CODE}"
         )
 
@@ -121,14 +121,12 @@ def _run_one(words: list[str], name: str) -> None:
         code = run_command(words)
     except KeyboardInterrupt as interrupt:
         raise KeyboardInterrupt(
-            f"stage {name} was interrupted ({interrupt or 'nothing is lost'}): run the same command again "
-            "to go on"
+            f"stage {name} was interrupted ({interrupt or 'nothing is lost'}): run the same command "
+            "again to continue"
         ) from None
     except Exception as error:
         error.add_note(f"in stage {name}")
-        print_line(
-            f"stage {name} has failed; stages before it are kept: run the same command again", stderr=True
-        )
+        print_line(f"stage {name} failed; earlier stages are kept: run the same command again", stderr=True)
         raise
     if code:
         raise ValueError(f"stage {name} ended with code {code}: run the same command again")

@@ -37,7 +37,7 @@ def print_protocols(*, is_json: bool = False) -> None:
 
 
 def print_plan(ready: ReadyProtocol, state: RunState, tflops: float | None, *, is_json: bool) -> None:
-    """Print every stage with its command, and what it takes."""
+    """Print every stage with its command and its estimated cost."""
     plans = {found.stage.name: plan_stage(found, ready.scale, tflops) for found in ready.stages}
     if is_json:
         stages = [
@@ -69,7 +69,9 @@ def print_plan(ready: ReadyProtocol, state: RunState, tflops: float | None, *, i
     ]
     print_facts([(label, " ".join(text.split())) for label, text in facts if text])
     if ready.scale.model is not None:
-        print_facts([("base", f"a random model of kind {ready.scale.model} is made in {ready.out / 'base'}")])
+        print_facts(
+            [("base", f"a random model of kind {ready.scale.model} is created in {ready.out / 'base'}")]
+        )
     print_line("")
     for number, found in enumerate(ready.stages, 1):
         needs = f" (after {', '.join(found.stage.needs)})" if found.stage.needs else ""
@@ -82,13 +84,13 @@ def print_plan(ready: ReadyProtocol, state: RunState, tflops: float | None, *, i
     print_table(PLAN, [*rows, _describe("all", _add(list(plans.values())), False)], PLAN[1:6])
     speed = tflops or ready.scale.tflops
     print_line(
-        f"estimates at {speed:g} TFLOP/s, with {TOKENS_PER_PASS:,} tokens per pass; memory is the largest of "
-        "a stage, with the base model and its activations; the base model's own files are not counted"
+        f"estimates at {speed:g} TFLOP/s, with {TOKENS_PER_PASS:,} tokens per pass; memory is that of the "
+        "largest stage, with the base model and its activations; the base model's own files are not counted"
     )
 
 
 def print_command(words: Sequence[str], *, stderr: bool = False) -> None:
-    """Print a command: on one line, or on a terminal on several ones that can be typed as they are."""
+    """Print a command: on one line, or on a terminal on several lines that can be typed as they are."""
     line = f"  lorary {shlex.join(words)}"
     stream = sys.stderr if stderr else sys.stdout
     is_terminal = stream is not None and stream.isatty()
@@ -133,7 +135,7 @@ def print_cells(ready: ReadyProtocol, cells: Sequence[Cell], path: Path, *, is_j
         )
         return
     if not cells:
-        print_line(f"all {say_count(len(ready.stages), 'stage')} have ended; the protocol has no table")
+        print_line(f"all {say_count(len(ready.stages), 'stage')} are finished; the protocol has no table")
         return
     means = [cell for cell in cells if cell.task == MEAN]
     print_table(COLUMNS, tabulate_cells(means, is_comparable=ready.scale.model is None), NUMERIC)
@@ -141,6 +143,6 @@ def print_cells(ready: ReadyProtocol, cells: Sequence[Cell], path: Path, *, is_j
         print_line(line)
     print_line(f"each task: {path}")
     if ready.scale.model is not None:
-        print_line(f"scale {ready.scale.name} has a random base model: its numbers mean nothing")
+        print_line(f"scale {ready.scale.name} has a random base model: its results have no meaning")
     elif all(cell.published is None for cell in cells):
         print_line(f"the published numbers are not in the protocol: see {ready.protocol.paper}")

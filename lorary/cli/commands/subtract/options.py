@@ -1,7 +1,7 @@
 """Subtract one expert from all others, and save the results as a new library.
 
-Use it before routing when all experts share the same general knowledge: train one expert on general data, or
-merge all experts into one, and subtract it. The difference is exact, so the ranks of both experts add up.
+Use this before routing if all experts share the same general knowledge: train one expert on general data, or
+merge all experts, and subtract the result. The difference is exact, so the ranks of both experts add up.
 """
 
 from pathlib import Path

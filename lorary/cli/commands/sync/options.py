@@ -1,8 +1,8 @@
-"""Make the library of a lock file, bit for bit, or print what differs.
+"""Rebuild the library of a lock file, bit for bit, or print what differs.
 
-Experts are copied from the sources, if their files have the locked hashes, and a router's tuned options are
-stored. Exits with 1 and a table if an expert, tuned options or the base model differ, are missing, or are
-not in the lock file.
+Experts are copied from the sources if their files have the locked hashes, and a router's tuned options are
+stored. Prints a table and exits with 1 if an expert, tuned options or the base model differ, are missing, or
+are not in the lock file.
 """
 
 from pathlib import Path
@@ -15,7 +15,7 @@ EXAMPLE = "lorary sync lorary.lock --sources ./my-loras --out ./same-loras"
 def add_arguments(parser: ArgumentParser) -> None:
     """Add the lock file, the sources and the library."""
     parser.add_argument("lock", type=Path, help="File that `lorary lock` wrote")
-    parser.add_argument("--out", required=True, help="Library to make, to complete, or to compare")
+    parser.add_argument("--out", required=True, help="Library to create, complete or compare")
     parser.add_argument(
         "--sources",
         type=str,

@@ -60,16 +60,16 @@ def describe(synced: Synced, found: list[Difference], place: str) -> dict[str, o
 
 
 def report(synced: Synced, found: list[Difference], place: str, router: LockedRouter | None) -> None:
-    """Print what was done, a table of what differs, other versions, and how to ask with the locked router."""
-    done = f"{say_count(len(synced.copied), 'expert')} copied, {len(synced.unchanged)} there already"
+    """Print what was done, a table of differences, other versions, and the command for the locked router."""
+    done = f"{say_count(len(synced.copied), 'expert')} copied, {len(synced.unchanged)} already there"
     if found:
         rows = tuple(
             Row(label=each.what, cells=(Cell(text=each.locked), Cell(text=each.found))) for each in found
         )
-        print_grid(Grid(title="Not as the lock file says", columns=("locked", "found"), rows=rows))
+        print_grid(Grid(title="Differences from the lock file", columns=("locked", "found"), rows=rows))
         print_line(f"{done}; {say_count(len(found), 'difference')}")
     else:
-        print_line(f"library {place} is as the lock file says, bit for bit: {done}")
+        print_line(f"library {place} equals the lock file, bit for bit: {done}")
     if synced.versions:
         told = ", ".join(f"{each.what} {each.found} (locked: {each.locked})" for each in synced.versions)
         print_line(f"note: other versions may give other results: {told}", stderr=True)

@@ -4,7 +4,7 @@ from jsonargparse import Namespace
 
 
 def refuse_card_options(options: Namespace) -> None:
-    """Refuse options for the cards of experts, where something else is trained.
+    """Refuse options for the cards of experts if something else is trained.
 
     Raises:
         ValueError: with the options.

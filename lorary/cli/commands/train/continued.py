@@ -1,4 +1,4 @@
-"""``--continue``: experts whose training goes on with the examples of this command."""
+"""``--continue``: experts whose training continues with the examples of this command."""
 
 from collections.abc import Collection, Iterator, Mapping
 from typing import Any
@@ -12,14 +12,14 @@ from lorary.training import TrainConfig
 
 
 def read_continued(given: Any, names: Collection[str]) -> dict[str, str]:
-    """Read which expert each training begins with.
+    """Read from which expert each training starts.
 
     Args:
         given: the words of ``--continue``, ``EXPERT`` or ``NAME=EXPERT``; a mapping from YAML; or None.
         names: names of the experts to train.
 
     Returns:
-        Name of an expert to train -> name of the expert in the library that it begins with.
+        Name of an expert to train -> name of the expert in the library from which it starts.
 
     Raises:
         ValueError: if a name is not one of the experts to train, or is given twice.
@@ -36,7 +36,7 @@ def read_continued(given: Any, names: Collection[str]) -> dict[str, str]:
                 f"{', '.join(map(quote, list(names)[:8]))}: write NAME={start} with one of these"
             )
     if len({name for name, _ in pairs}) < len(pairs):
-        raise ValueError("--continue: every expert to train begins with one expert, found one of them twice")
+        raise ValueError("--continue: every expert to train starts from one expert, found one of them twice")
     return dict(pairs)
 
 
@@ -54,7 +54,7 @@ def describe_other_prompts(
     """Describe the experts that were trained with another template, as pairs of label and text.
 
     Args:
-        starts: name -> the expert that its training begins with.
+        starts: name -> the expert from which its training starts.
         prompts: how examples become prompts in this training.
     """
     for start in {start.name: start for start in starts.values()}.values():
@@ -68,17 +68,17 @@ def describe_other_prompts(
 
 
 def load_starts(library: Library, continued: Mapping[str, str], config: TrainConfig) -> dict[str, Expert]:
-    """Load the experts that trainings begin with.
+    """Load the experts from which trainings start.
 
     Args:
         library: has the experts.
-        continued: name of an expert to train -> name of the expert that it begins with.
+        continued: name of an expert to train -> name of the expert from which it starts.
         config: the configuration of the training.
 
     Raises:
         UnknownExpert: if there is no expert of a name.
         IncompatibleExpert: if an expert has more than low-rank factors.
-        LibraryError: if the training has a lower rank than an expert, which would lose a part of it.
+        LibraryError: if the training has a lower rank than an expert, which would lose part of that expert.
     """
     starts = {name: library[start] for name, start in continued.items()}
     require_low_rank(starts.values(), "--continue")

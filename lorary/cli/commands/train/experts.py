@@ -119,7 +119,7 @@ def read_options(options: Namespace) -> TrainConfig:
 def train_general(
     options: Namespace, base: BaseModel, library: Library, plan: GeneralPlan, names: Iterable[str]
 ) -> Expert:
-    """Train a general expert and store it; one that the library has from the same training is taken.
+    """Train a general expert and store it; one from the same training in the library is reused.
 
     Args:
         options: the command's options.
@@ -141,7 +141,7 @@ def train_general(
         plan.config,
         {},
         replace=options.replace,
-        # While others stand on it, it is not trained again.
+        # While others build on it, it is not trained again.
         fresh=options.fresh and not standing,
     )
     if wanted.missing:
@@ -167,7 +167,7 @@ def _train_missing_general(
     )
     tasks = dict.fromkeys(plan.members, plan.task)
     facts = describe_plan(base, tasks, dict(wanted.examples), plan.config, place)
-    print_facts([("general", f"{plan.name}, on which the others will stand"), *facts], stderr=options.json)
+    print_facts([("general", f"{plan.name}, on which the others will build"), *facts], stderr=options.json)
     store = ExpertStore(
         library,
         wanted.missing,

@@ -1,4 +1,4 @@
-"""The general expert on top of which experts are trained: one of the library, or one trained first."""
+"""The general expert on top of which experts are trained: from the library, or trained first."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -45,8 +45,7 @@ def read_general(options: Namespace) -> GeneralConfig | None:
         return None
     if options.on_top_of is not None:
         raise ValueError(
-            "--general trains a general expert and --on-top-of names one of the library: give only one "
-            "of them"
+            "--general trains a general expert and --on-top-of names one in the library: use only one of them"
         )
     return config
 
@@ -74,8 +73,8 @@ def plan_general(
         return None
     if config.name in experts:
         raise ValueError(
-            f"the general expert must have a name of its own, but {quote(config.name)} is trained on top "
-            "of it: choose another one with --general.name"
+            f"the general expert must have its own name, but {quote(config.name)} is "
+            "trained on top of it: choose another one with --general.name"
         )
     unknown = [name for name in config.leave_out if name not in tasks]
     if unknown:
@@ -100,12 +99,12 @@ def plan_general(
 
 
 def find_known_general(options: Namespace, library: Library, starts: Mapping[str, Expert]) -> Expert | None:
-    """Return the expert of ``--on-top-of``, or the one that the experts of ``--continue`` stand on.
+    """Return the expert of ``--on-top-of``, or the one that the experts of ``--continue`` build on.
 
     Raises:
         UnknownExpert: if the library has no expert of that name.
-        IncompatibleExpert: if no expert can stand on it.
-        LibraryError: if the experts of ``--continue`` stand on an expert that the library lacks.
+        IncompatibleExpert: if no expert can build on it.
+        LibraryError: if the experts of ``--continue`` build on an expert that the library lacks.
     """
     name = options.on_top_of
     if name is None and starts:
@@ -126,7 +125,7 @@ def find_known_general(options: Namespace, library: Library, starts: Mapping[str
 
 
 def list_standing(library: Library, name: str) -> list[str]:
-    """List the experts of a library that stand on one of it."""
+    """List the experts of a library that build on one of its experts."""
     entries = {entry.name: entry for entry in library.entries()}
     weights = entries[name].weights_sha256 if name in entries else None
     return (
@@ -137,7 +136,7 @@ def list_standing(library: Library, name: str) -> list[str]:
 
 
 def refuse_taken(library: Library, names: Iterable[str]) -> None:
-    """Refuse, before the general expert is trained, names of experts that cannot stand on it.
+    """Refuse, before the general expert is trained, names of experts that cannot build on it.
 
     Raises:
         LibraryError: naming the first of these.
@@ -146,13 +145,13 @@ def refuse_taken(library: Library, names: Iterable[str]) -> None:
     if taken:
         more = f" and {say_count(len(taken) - 1, 'other')}" if len(taken) > 1 else ""
         raise LibraryError(
-            f"library {quote(library.url)} already has {quote(taken[0])}{more}, which cannot stand on a "
-            "general expert that is not trained yet: add --replace, or train into another library"
+            f"library {quote(library.url)} already has {quote(taken[0])}{more}, which cannot build "
+            "on a general expert that is not trained yet: add --replace, or train into another library"
         )
 
 
 def refuse_replacing(library: Library, name: str, standing: Sequence[str]) -> None:
-    """Refuse, before it is trained, a general expert that would replace one that others stand on.
+    """Refuse, before it is trained, a general expert that would replace one that others build on.
 
     Raises:
         LibraryError: naming the first of these.
@@ -160,6 +159,6 @@ def refuse_replacing(library: Library, name: str, standing: Sequence[str]) -> No
     if standing:
         raise LibraryError(
             f"expert {quote(name)} cannot be replaced, because {say_count(len(standing), 'expert')} of "
-            f"library {quote(library.url)} ({quote(standing[0])} first) stand on it: choose another name "
+            f"library {quote(library.url)} ({quote(standing[0])} first) build on it: choose another name "
             "with --general.name, or remove these first"
         )

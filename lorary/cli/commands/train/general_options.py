@@ -1,4 +1,4 @@
-"""``--general`` and its settings; without PyTorch, so that help is quick."""
+"""``--general`` and its settings; without PyTorch, so that help appears at once."""
 
 from dataclasses import dataclass, field
 
@@ -13,15 +13,15 @@ class GeneralConfig:
     """The general expert of a training, on top of which the others are trained."""
 
     train: bool = False
-    """The same as --general, for files of options."""
+    """The same as --general, for option files."""
     name: str = "general"
     """Its name in the library."""
     rank: int | None = None
-    """Rank of its factors; null: --training.rank."""
+    """Rank of its factors; null: that of --training.rank."""
     max_tokens: int | None = None
-    """Maximum tokens that it is trained on; null: the bounds of --training, which are those of one expert."""
+    """Maximum number of its training tokens; null: the limits of --training, which apply to each expert."""
     leave_out: list[str] = field(default_factory=list)
-    """Names of the tasks that it is not trained on."""
+    """Names of tasks that it is not trained on."""
 
     def __post_init__(self) -> None:
         check_name(self.name)
@@ -40,13 +40,13 @@ def add_general_options(parser: ArgumentParser) -> None:
         "--on-top-of",
         type=str | None,
         metavar="EXPERT",
-        help="Train on top of an expert in the library, such as one of all tasks: it is always on, and what "
-        "is trained is added to it",
+        help="Train on top of this expert of the library, such as one trained on all tasks: it is always "
+        "active, and the trained experts are added to it",
     )
     parser.add_class_arguments(GeneralConfig, "general")
     make_switch(
         parser,
         "general",
         "train",
-        "Train a general expert first, on all tasks, then the others on top of it (docs/how-to/general.md)",
+        "First train a general expert on all tasks, then the others on top of it (docs/how-to/general.md)",
     )

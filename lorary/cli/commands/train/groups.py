@@ -28,7 +28,7 @@ def choose_members(
     """
     if expert is not None and groups is not None:
         raise ValueError(
-            "--expert trains one expert on all tasks and --groups one per group: give only one of them"
+            "--expert trains one expert on all tasks and --groups one per group: use only one of them"
         )
     if expert is not None:
         return {check_name(expert): tuple(tasks)}

@@ -1,4 +1,4 @@
-"""What trainings take from the options: the configuration, the examples, and how these became prompts."""
+"""The inputs of trainings, from the options: configuration, examples, and the form of their prompts."""
 
 from jsonargparse import Namespace
 

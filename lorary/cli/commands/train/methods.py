@@ -26,17 +26,17 @@ class Method:
 
 
 PEFT = "peft"
-"""The method that ``--kind`` and ``--peft-config`` mean."""
+"""The method that ``--kind`` and ``--peft-config`` imply."""
 SKILLS: Mapping[str, type[Any]] = {"skills": SkillConfig}
 METHODS: dict[str, Method] = {
-    "experts": Method(summary="an expert per task, or as --expert and --groups say", module="experts"),
+    "experts": Method(summary="one expert per task, or as set by --expert and --groups", module="experts"),
     "poly": Method(
         summary="skills that all tasks share, and a table of each task's weights (Polytropon)",
         module="skills",
         settings=SKILLS,
     ),
     "mhr": Method(
-        summary="the same, with weights for each of several blocks of a layer (MHR)",
+        summary="as poly, with separate weights for blocks of each layer (MHR)",
         module="skills",
         settings=SKILLS,
     ),
@@ -45,7 +45,9 @@ METHODS: dict[str, Method] = {
         module="moe",
         settings={"moe": MoeConfig},
     ),
-    PEFT: Method(summary="experts of other kinds by PEFT's layers: --kind or --peft-config", module="peft"),
+    PEFT: Method(
+        summary="experts of other kinds, with PEFT's layers (--kind or --peft-config)", module="peft"
+    ),
 }
 
 

@@ -132,9 +132,9 @@ def read_moe_options(options: Namespace) -> MoeConfig:
 
 
 def choose_experts(library: Library, base: BaseModel) -> LibraryView:
-    """Choose the experts to route to: those of the role, but for those that belong to a trained mixture.
+    """Choose the experts to route to: those of the role, except those that belong to a trained mixture.
 
-    Those that change the base model by more than low-rank factors are left out, with one warning.
+    Experts with more than low-rank factors are left out, with one warning.
 
     Raises:
         LibraryError: if there are none.
@@ -143,7 +143,9 @@ def choose_experts(library: Library, base: BaseModel) -> LibraryView:
     view = library.routed()
     own = [entry.name for entry in view.entries() if not _is_of_mixture(entry.card)]
     if not own:
-        raise LibraryError(f"library {quote(library.url)} has no experts to route to: train some first")
+        raise LibraryError(
+            f"library {quote(library.url)} has no experts to route to: train some experts first"
+        )
     kept = keep_low_rank_on(base.model, view, own, "a trained router")
     check_base(base, *(library[name] for name in kept))
     return LibraryView(library, kept, view.left_out)
@@ -164,7 +166,7 @@ def _check_free(library: Library, wanted: Sequence[str]) -> None:
 
 
 def _differs(expert: Expert, digest: str) -> bool:
-    """Tell whether an expert has other weights than those of a digest in the library."""
+    """Return whether an expert's weights differ from those of a digest in the library."""
     return sha256(write_expert_files(expert)[WEIGHTS_FILE]).hexdigest() != digest
 
 

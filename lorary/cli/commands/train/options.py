@@ -1,11 +1,11 @@
 """Train one expert per task, many at once, into a library.
 
-Experts that the library has already, from the same data and settings, are not trained again. A killed run of
-the same command is resumed. Each finished expert is stored in the library at once. Without --training.epochs,
-max_steps and max_tokens the default is 3 epochs. --expert trains one expert on all tasks, --groups one expert
-per group of tasks, --continue goes on from experts in the library. --general trains an expert of all tasks
-first and the others on top of it, --on-top-of on top of an expert in the library. --method trains
-something else.
+Experts that the library already has from the same data and settings are not trained again. The same command
+resumes a killed run. Each expert is stored in the library as soon as it is finished. Without
+--training.epochs, max_steps and max_tokens, training takes 3 epochs. --expert trains one expert on all tasks,
+--groups one expert per group of tasks; --continue continues from experts in the library. --general first
+trains an expert on all tasks and then the others on top of it; --on-top-of trains on top of an expert in the
+library. --method trains skills, a router, or experts of other kinds.
 """
 
 from pathlib import Path
@@ -36,8 +36,8 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--expert",
         type=str | None,
-        help="Train one expert of this name on all tasks, instead of one per task; "
-        "with poly and mhr: the name of the skills; with moe: that of the router",
+        help="Train one expert of this name on all tasks, instead of one per "
+        "task; with poly and mhr: the name of the skills; with moe: the name of the router",
     )
     parser.add_argument(
         "--groups",
@@ -49,9 +49,10 @@ def add_arguments(parser: ArgumentParser) -> None:
         action=KeepPlaces,
         nargs="+",
         metavar="[NAME=]EXPERT",
-        help="Begin with the weights of an expert in the library: poetry if one expert is trained, or a task "
-        "has this name; else NAME=poetry, where NAME is trained. The result is a new expert, poetry-2 if "
-        "poetry is taken, with poetry as its parent; with --replace it takes its own name's place",
+        help="Start from the weights of an expert in the library: poetry if one expert is trained, or if a "
+        "task has this name; otherwise NAME=poetry, where NAME is trained. The result is a new expert with "
+        "poetry as its parent, named poetry-2 if poetry is taken; with --replace it replaces the expert of "
+        "its own name",
     )
     parser.add_argument(
         "--run",
@@ -61,12 +62,12 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--fresh",
         action="store_true",
-        help="Start over instead of resuming, and train again what the library has already",
+        help="Start over instead of resuming, and retrain experts that the library already has",
     )
     parser.add_argument(
         "--replace",
         action="store_true",
-        help="Replace experts of the same names that have other data or settings",
+        help="Replace experts of the same names that have different data or settings",
     )
     parser.add_argument(
         "--report-to",
@@ -74,8 +75,8 @@ def add_arguments(parser: ArgumentParser) -> None:
         choices=TRACKER_NAMES,
         default=[],
         metavar="NAME",
-        help="Report loss curves while training: tensorboard (in the run's folder), wandb (Weights & Biases, "
-        "as its own settings say); each needs its package",
+        help="Report loss curves during training: tensorboard (in the run's folder), wandb (Weights & "
+        "Biases, with its own settings); each needs its package",
     )
     parser.add_argument(
         "--tags", nargs="+", default=[], metavar="TAG", help="Keywords for the cards of the trained experts"

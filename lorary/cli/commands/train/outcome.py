@@ -1,4 +1,4 @@
-"""What a training of experts came to: its curves, a table, and the next command."""
+"""The outcome of training experts: the curves, a table, and the next command."""
 
 from pathlib import Path
 
@@ -23,8 +23,8 @@ def report_known(options: Namespace, wanted: Wanted) -> None:
         print_json({"library": options.library, **nothing, "known": list(wanted.known)})
         return
     print_line(
-        f"nothing to train: library {quote(options.library)} has {list_known(wanted)} already, from the same "
-        "data and settings (--fresh trains again)"
+        f"nothing to train: library {quote(options.library)} already has {list_known(wanted)} from the "
+        "same data and settings (--fresh trains again)"
     )
     suggest_next(options, wanted)
 
@@ -58,7 +58,7 @@ def suggest_next(options: Namespace, wanted: Wanted) -> None:
     words = [] if options.expert or options.groups else repeat_tasks(options)
     if words:
         device = [] if options.device is None else ["--device", options.device]
-        # Experts name their base model; a longer limit in training is needed in measuring too.
+        # Experts name their base model; a longer limit in training is needed in evaluation too.
         length = ["--evaluation.max_length", str(options.max_length)] if options.max_length != 512 else []
         print_next("lorary", "eval", options.library, *words, *device, *length)
     else:

@@ -1,4 +1,4 @@
-"""Train experts of other kinds by PEFT's layers, one after the other, each with a run folder of its own."""
+"""Train experts of other kinds with PEFT's layers, one after the other, each in its own run folder."""
 
 import time
 from collections.abc import Mapping
@@ -56,7 +56,7 @@ def run(options: Namespace) -> int:
         [
             ("library", f"{options.library} (has {say_count(len(library), 'expert')})"),
             *(
-                [("known", f"{list_names(known)}: in the library already, from the same training")]
+                [("known", f"{list_names(known)}: already in the library, from the same training")]
                 if known
                 else []
             ),
@@ -108,7 +108,7 @@ def find_peft_config(options: Namespace, base: BaseModel, config: TrainConfig) -
     try:
         return read_peft_config(options.peft_config, base)
     except FileNotFoundError as error:
-        raise ValueError(f"there is no file {quote(options.peft_config)}: check --peft-config") from error
+        raise ValueError(f"file {quote(options.peft_config)} does not exist: check --peft-config") from error
 
 
 def name_kind(options: Namespace, peft_config: PeftConfig) -> str:
@@ -215,7 +215,7 @@ def report(
             f"{seconds:.0f} s; loss curves: {place / 'curves.png'}"
         )
     else:
-        print_line(f"nothing to train: library {quote(options.library)} has all experts already")
+        print_line(f"nothing to train: library {quote(options.library)} already has all experts")
     names = [*progress, *known]
     words = [] if options.expert or options.groups else repeat_tasks(options)
     if words:

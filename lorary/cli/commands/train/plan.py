@@ -17,14 +17,14 @@ MAX_NAMES = 12
 
 
 def describe_wanted(wanted: Wanted) -> Iterator[tuple[str, str]]:
-    """Describe what is not trained, and what begins with another expert, as pairs of label and text."""
+    """Describe experts that need no training or start from others, as pairs of label and text."""
     if wanted.known:
-        yield "known", f"{list_known(wanted)}: in the library already, from the same data and settings"
+        yield "known", f"{list_known(wanted)}: already in the library, from the same data and settings"
     if wanted.on_top_of is not None:
-        yield "on top of", f"{wanted.on_top_of.name}, which is always on and not changed"
+        yield "on top of", f"{wanted.on_top_of.name}, which is always active and not changed"
     for name, start in (wanted.starts or {}).items():
         if name not in wanted.known:
-            yield "continue", f"{name} begins with the weights of {start.name}"
+            yield "continue", f"{name} starts from the weights of {start.name}"
 
 
 def list_known(wanted: Wanted) -> str:

@@ -20,18 +20,20 @@ def check(options: Namespace) -> ModuleType:
     faults = Faults()
     if options.kind is not None or options.peft_config is not None:
         if options.method not in ("experts", PEFT):
-            faults.add(f"--kind and --peft-config train experts by PEFT: leave out --method {options.method}")
+            faults.add(
+                f"--kind and --peft-config train experts with PEFT: leave out --method {options.method}"
+            )
         options.method = PEFT
     faults.keep(lambda: refuse_unused_settings(options))
     if options["continue"] and options.method != "experts":
-        faults.add(f"--continue goes on training experts: leave it out with --method {options.method}")
+        faults.add(f"--continue is for training experts: leave it out with --method {options.method}")
     for name, given in (("general", options.general.train), ("on-top-of", options.on_top_of)):
         if given and options.method != "experts":
             faults.add(f"--{name} is for training experts: leave it out with --method {options.method}")
     if options["continue"] and options.general.train:
         faults.add(
-            "--continue goes on from experts that stand on a general expert already, or on none: leave "
-            "--general out; the one that they stand on is used"
+            "--continue continues experts that already build on a general expert, or on none: leave "
+            "out --general; the general expert that they build on is used"
         )
     module = import_module(f"lorary.cli.commands.train.{METHODS[options.method].module}")
     faults.keep(lambda: module.check(options))

@@ -1,4 +1,4 @@
-"""The folder of a run's state: that of the killed run of the same training, else one that is free."""
+"""The folder of a run's state: that of a killed run of the same training, otherwise a free one."""
 
 from collections.abc import Collection
 from dataclasses import dataclass
@@ -79,7 +79,7 @@ def choose_run_place(
 def use_run_place(
     folder: Path, wanted: Wanted, base: BaseModel, config: TrainConfig, *, fresh: bool
 ) -> RunPlace:
-    """Use the folder of ``--run``, in which training refuses another run unless it starts over."""
+    """Use the folder of ``--run``; training refuses the state of another run in it, unless it starts over."""
     run = look_at_run(folder) if not fresh else None
     is_same = run is not None and is_same_run(run, wanted, base, config)
     names = run.names if run is not None and is_same else wanted.missing

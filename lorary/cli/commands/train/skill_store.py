@@ -80,7 +80,7 @@ def store_trained(
         for skill in skill_set.skills
     ]
     store_skills(library, SkillSet(skills, skill_set.table), replace=True)
-    # What is left of a larger set of the same name, which was replaced, is of no use any more.
+    # Remaining skills of a larger set of the same name that was replaced are of no use any more.
     ends = re.compile(rf"{re.escape(name)}-(?:\d+|shared)")
     for skill in list_incomplete_skills(library):
         if ends.fullmatch(skill):

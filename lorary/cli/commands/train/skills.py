@@ -111,9 +111,9 @@ def _find_faults(options: Namespace) -> list[str]:
     if method == "mhr" and given.num_splits == 1:
         faults.append("--method mhr needs --skills.num_splits of at least 2, such as 8, found 1")
     if given.trained == "table":
-        faults.append("--skills.trained table needs skills to start from, which this command has not")
+        faults.append("--skills.trained table needs skills to start from, which this command does not have")
     if given.new_rows == "mean":
-        faults.append("--skills.new_rows mean needs a table to start from, which this command has not")
+        faults.append("--skills.new_rows mean needs a table to start from, which this command does not have")
     return faults
 
 

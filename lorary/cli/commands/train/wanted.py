@@ -1,4 +1,4 @@
-"""What a training into a library needs to do: names, starts, and what the library has already."""
+"""The work of training into a library: names, starts, and experts that the library already has."""
 
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
@@ -24,11 +24,11 @@ class Wanted:
     examples: Mapping[str, TrainingExamples]
     """Name -> examples, of all experts of the command."""
     starts: Mapping[str, Expert] | None
-    """Name -> the expert that its training begins with; None without ``--continue``."""
+    """Name -> the expert from which its training starts; None without ``--continue``."""
     start_digests: Mapping[str, str]
-    """Name -> hash of the weights that it begins with."""
+    """Name -> hash of the initial weights."""
     known: tuple[str, ...]
-    """Those that are in the library, from the same training."""
+    """Those that are already in the library, from the same training."""
     on_top_of: Expert | None = None
     """The general expert on top of which they are trained."""
 
@@ -51,8 +51,8 @@ def find_wanted(
 ) -> Wanted:
     """Find the names under which a command's experts are stored, and those that need no training.
 
-    An expert is known by its content: base model, data, settings, and the weights that it began with. An
-    expert that goes on from another gets the first free name of ``x``, ``x-2``, ``x-3`` and so on, unless it
+    An expert is recognised by its content: base model, data, settings, and initial weights. An
+    expert that continues another gets the first free name of ``x``, ``x-2``, ``x-3`` and so on, unless it
     replaces an expert of its name.
 
     Args:
@@ -60,7 +60,7 @@ def find_wanted(
         base: the base model.
         examples: name -> examples.
         config: the configuration.
-        starts: name -> the expert that its training begins with; the others begin fresh.
+        starts: name -> the expert from which its training starts; the others start fresh.
         replace: whether experts of other trainings are replaced.
         fresh: whether known experts are trained again.
         on_top_of: the general expert on top of which they are trained; None for none.
@@ -68,7 +68,7 @@ def find_wanted(
     Raises:
         LibraryError: if names are taken by experts of other trainings, and ``replace`` is false.
         IncompatibleExpert: if a start is for another base model, changes layers that are not trained, or
-            stands on another general expert.
+            builds on another general expert.
     """
     layers = find_layers(base.model, config.target_modules)
     digests = Starts(base, layers, examples, starts).digests
@@ -111,7 +111,7 @@ def find_fault(
     """Describe why an expert in the library is not the one that is wanted under a name; None if it is.
 
     Args:
-        card: its card; None if there is no expert, which is no fault.
+        card: its card; None if there is no expert, which is not a fault.
         name: the name.
         wanted: the experts of the command.
         base: the base model.
@@ -153,5 +153,5 @@ def _explain_taken(library: Library, faults: Mapping[str, str]) -> str:
     one, it = next(iter(faults)), "it" if len(faults) == 1 else "them"
     return (
         f"library {quote(library.url)} already has {', '.join(shown)}{more}: add --replace to replace {it}, "
-        f"--continue {one} to go on from it, leave out its task, or train into another library"
+        f"--continue {one} to continue from it, leave out its task, or train into another library"
     )

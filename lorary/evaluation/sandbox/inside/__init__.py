@@ -1,3 +1,3 @@
-"""What runs inside the sandbox, in processes of its own: it imports nothing but Python's own library."""
+"""The code that runs inside the sandbox, in separate processes; it imports only Python's own library."""
 
 __all__: list[str] = []

@@ -47,5 +47,5 @@ def hide_memory() -> None:
 
 
 def _as_c(value: object) -> object:
-    """Numbers are passed as 64 bits: a variadic function would read 32 bits and rubbish."""
+    """Numbers are passed as 64 bits; a variadic function would otherwise read 32 bits and garbage."""
     return ctypes.c_long(value) if isinstance(value, int) else value

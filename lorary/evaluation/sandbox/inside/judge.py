@@ -1,7 +1,7 @@
-"""The process that runs the tests, and alone can say that they passed.
+"""The process that runs the tests; only this process can report that they passed.
 
-It asks the worker for what the program computes and compares it itself: what the program does to its own
-process, to ``assert``, to equality or to files, reaches no comparison.
+It asks the worker for the program's results and compares them itself. Changes by the program to its own
+process, to ``assert``, to equality or to files affect no comparison.
 """
 
 import builtins
@@ -74,7 +74,7 @@ def _run_tests(worker: Worker, job: dict[str, Any]) -> None:
 
 
 def _find_signal(process: int) -> int:
-    """Find what ended a process that has ended or is about to; 0 if nothing did."""
+    """Return the signal that ended a process, which may still be ending; 0 if there is none."""
     for _ in range(50):
         found, status = os.waitpid(process, os.WNOHANG)
         if found:

@@ -10,7 +10,7 @@ from .calls import PR_SET_NO_NEW_PRIVS, call_system, control_process
 CREATE_RULESET, ADD_RULE, RESTRICT_SELF = 444, 445, 446
 BENEATH, ASK_VERSION = 1, 1
 EXECUTE, READ_FILE, READ_FOLDER, WRITE_FILE = 1, 4, 8, 2
-# All rights to files, by the version of Landlock that brought the last of them.
+# All rights to files, by the version of Landlock that added the last of them.
 RIGHTS = {1: 0x1FFF, 2: 0x3FFF, 3: 0x7FFF, 5: 0xFFFF}
 
 
@@ -32,7 +32,7 @@ def make_ruleset(readable: Sequence[str], work: str) -> int:
 
 
 def restrict_files(ruleset: int) -> None:
-    """Reach only what the rules allow, from now on."""
+    """Restrict this process to what the rules allow, from now on."""
     control_process(PR_SET_NO_NEW_PRIVS)
     call_system(RESTRICT_SELF, ruleset, 0)
     os.close(ruleset)

@@ -24,7 +24,7 @@ JOB, STATUS, ERRORS = 0, 1, 2
 
 
 def main() -> int:
-    """Run one sandbox: settings and job are in the standard input, how it ended in the output."""
+    """Run one sandbox: standard input has settings and job, standard output gets the outcome."""
     settings = receive(JOB)
     if IS_LINUX:
         control_process(PR_SET_PDEATHSIG, SIGKILL)
@@ -85,9 +85,9 @@ def _become_worker(settings: dict[str, Any], requests: int, answers: int) -> Non
 
 
 def _confine(settings: dict[str, Any]) -> None:
-    """Give up the user, files and system calls, as far as this system can."""
+    """Give up the user, files and system calls, as far as this system supports it."""
     if settings["landlock"]:
-        # The folders are opened as the user who may see them.
+        # The folders are opened as the user who has access to them.
         ruleset = make_ruleset(settings["visible"], settings["folder"])
         drop_powers(settings["user"], may_read=True)
         restrict_files(ruleset)
@@ -98,7 +98,7 @@ def _confine(settings: dict[str, Any]) -> None:
 
 
 def _silence(keep: tuple[int, ...]) -> None:
-    """Close all files but a few; what is printed goes nowhere."""
+    """Close all files except a few; printed output is discarded."""
     null = os.open(os.devnull, os.O_RDWR)
     for stream in {STATUS, ERRORS} - set(keep):
         os.dup2(null, stream)
@@ -117,7 +117,7 @@ def _end(action: Any) -> None:
         action()
         code = 0
     except BaseException as error:
-        # Python's module of tracebacks takes longer to import than all else here.
+        # Importing Python's traceback module would take longer than everything else here.
         os.write(ERRORS, f"{type(error).__name__}: {error}".encode())
     finally:
         os._exit(code)

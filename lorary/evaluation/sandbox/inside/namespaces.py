@@ -1,4 +1,4 @@
-"""Linux namespaces: no network, no processes but the sandbox's own, and a file system of a few folders."""
+"""Linux namespaces: no network, only the sandbox's own processes, and a file system of a few folders."""
 
 import ctypes
 import os
@@ -26,7 +26,7 @@ MAX_FILES = 4096
 
 
 def leave_processes(is_root: bool) -> None:
-    """Let the next child be the first process of a new process namespace.
+    """Make the next child the first process of a new process namespace.
 
     Raises:
         OSError: where it is not allowed.
@@ -45,7 +45,7 @@ def leave_system(folder: str, visible: Sequence[str], folder_mb: int) -> None:
     What remains is ``visible``, read-only, and an empty work folder.
 
     Args:
-        folder: an empty folder, where the new file system is put together.
+        folder: an empty folder, where the new file system is built.
         visible: files and folders that can be read at the same paths.
         folder_mb: size of the work folder, which is in memory.
 
@@ -79,7 +79,7 @@ def _write(path: str, text: str) -> None:
 
 
 def _show(path: str, folder: str) -> None:
-    """Show a file or folder below another root, read-only; a link is made again."""
+    """Show a file or folder below another root, read-only; a link is recreated."""
     target = folder + path
     if os.path.lexists(target) or not os.path.exists(path):
         return

@@ -19,12 +19,12 @@ MB = 2**20
 
 
 def drop_powers(user: int | None, *, may_read: bool = False) -> None:
-    """Become another user, for ever, and lose all capabilities.
+    """Become another user permanently, and lose all capabilities.
 
     Args:
         user: number of the user and group to become; None to stay the same user.
-        may_read: whether to keep, of root's capabilities, that of reading others' files, because Python is
-            below root's home. Landlock must limit it.
+        may_read: whether to keep root's capability to read others' files, because Python is
+            below root's home folder. Landlock must limit it.
     """
     kept = 0
     if user is not None:
@@ -42,12 +42,12 @@ def drop_powers(user: int | None, *, may_read: bool = False) -> None:
 
 
 def limit_resources(limits: dict[str, Any], memory_mb: int, extra_processes: int) -> None:
-    """Limit what this process and its children may use, each.
+    """Limit what this process and each of its children may use.
 
     Args:
         limits: fields of ``Limits``.
         memory_mb: address space of a process.
-        extra_processes: how many processes of this user there are already.
+        extra_processes: number of processes that this user already has.
     """
     seconds = max(1, int(limits["cpu_seconds"]))
     wanted = {
@@ -67,7 +67,7 @@ def limit_resources(limits: dict[str, Any], memory_mb: int, extra_processes: int
 
 
 def count_processes(is_apart: bool) -> int:
-    """Count what the limit of processes counts already.
+    """Count the processes that already count towards the limit of processes.
 
     Args:
         is_apart: whether the sandbox has a user, or a user namespace, of its own.

@@ -27,7 +27,7 @@ class Worker:
         self._requests, self._answers = requests, answers
 
     def ask(self, name: str, *values: object) -> Any:
-        """Ask for one thing.
+        """Send one request and return its answer.
 
         Raises:
             Broken: if the worker has ended, or its answer cannot be read.
@@ -61,8 +61,8 @@ class Worker:
 class Remote:
     """An object of the worker.
 
-    Its content is asked for: attributes, items, what a call returns. Whether it equals something is never
-    asked, nor are sums and orders: a program could answer as it likes. It equals only itself.
+    Attributes, items and results of calls are requested from the worker. Comparisons and sums are never
+    requested, because a program could define them to return anything. The object equals only itself.
     """
 
     __slots__ = ("_name", "_number", "_worker")
@@ -143,7 +143,7 @@ def _refer(value: object) -> Any:
     if isinstance(name, str) and getattr(builtins, name, None) is value:
         return describe_object(BUILT_IN, name)
     raise TypeError(
-        f"tests can pass values to a program, and no object of their own ({type(value).__name__})"
+        f"tests can pass values to a program, but no objects of their own ({type(value).__name__})"
     )
 
 

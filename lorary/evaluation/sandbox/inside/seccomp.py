@@ -1,6 +1,6 @@
-"""A filter of system calls (seccomp): what no program needs that computes something is refused with EPERM.
+"""A filter of system calls (seccomp): calls that no computation needs are refused with EPERM.
 
-It holds for the process and its children, needs no privileges, and cannot be removed.
+It applies to the process and its children, needs no privileges, and cannot be removed.
 """
 
 import ctypes

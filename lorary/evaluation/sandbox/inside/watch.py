@@ -1,11 +1,11 @@
-"""Watch all processes of a sandbox together: their time and their memory; and end them all."""
+"""Watch the time and memory of all processes of a sandbox together, and end them all."""
 
 import os
 import signal
 import time
 from contextlib import suppress
 
-# Seconds between two looks.
+# Seconds between two checks.
 PAUSE = 0.02
 PAGE = os.sysconf("SC_PAGE_SIZE")
 
@@ -45,9 +45,9 @@ def list_below(process: int) -> list[int]:
 
 
 def end_all() -> None:
-    """End all processes below this one, those too whose parents have ended."""
+    """End all processes below this one, including those whose parents have ended."""
     while processes := list_below(os.getpid()):
-        # Stopped ones start no others meanwhile.
+        # Stopped processes cannot start others in the meantime.
         for number in (signal.SIGSTOP, signal.SIGKILL):
             for process in processes:
                 with suppress(OSError):

@@ -1,7 +1,7 @@
 """Frames of JSON between processes that do not trust each other, and Python values as JSON.
 
-Only values of known types are sent. Anything else is an object of the process that has it, and the other one
-gets its number. So whoever receives a frame runs no code of the sender, unlike with ``pickle``.
+Only values of known types are sent. Any other object stays in its process, and the other process gets
+its number. Unlike with ``pickle``, the receiver of a frame runs no code of the sender.
 """
 
 import json
@@ -15,9 +15,9 @@ from numbers import Integral
 from typing import Any
 
 Refer = Callable[[object], Any]
-"""Makes the JSON that stands for an object without a known type."""
+"""Makes the JSON that represents an object without a known type."""
 Resolve = Callable[[int, str], Any]
-"""Finds what stands for an object, from its number and the name of its type."""
+"""Finds the representation of an object, from its number and the name of its type."""
 
 # In bytes: of one frame.
 LONGEST = 16 * 2**20
@@ -30,7 +30,7 @@ LARGEST = 2**53
 
 
 class Broken(Exception):
-    """The other process has ended, or has sent what is no frame."""
+    """The other process has ended, or has sent something that is not a frame."""
 
 
 def send(fd: int, content: Any) -> None:
@@ -38,7 +38,7 @@ def send(fd: int, content: Any) -> None:
 
     Raises:
         ValueError: if it is too long.
-        Broken: if the other process has gone.
+        Broken: if the other process has ended.
     """
     data = json.dumps(content).encode()
     if len(data) > LONGEST:
@@ -93,7 +93,7 @@ def decode(content: Any, resolve: Resolve) -> Any:
     """Turn JSON into the value.
 
     Raises:
-        Broken: if no value is written so.
+        Broken: if it does not represent a value.
     """
     if isinstance(content, list):
         return [decode(part, resolve) for part in content]

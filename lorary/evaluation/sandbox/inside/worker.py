@@ -1,7 +1,7 @@
-"""The process that runs the program of a model: it has neither the tests nor a way to the verdict.
+"""The process that runs the program of a model; it has access to neither the tests nor the verdict.
 
-It does what the judge asks: run the program, call a function, read an attribute. What it answers is believed
-to be a value, and nothing else.
+It executes the judge's requests: run the program, call a function, read an attribute. Its answers are treated
+as values, and nothing else.
 """
 
 import builtins
@@ -20,7 +20,7 @@ MODULE = "program"
 
 
 def serve(requests: int, answers: int, site_packages: list[str]) -> None:
-    """Answer the judge's requests until it goes."""
+    """Answer the judge's requests until it ends."""
     sys.path += site_packages
     objects = Objects()
     while True:
@@ -60,7 +60,7 @@ class Objects:
         return describe_object(self._numbers[id(value)], type(value).__name__)
 
     def find(self, number: int, name: str) -> object:
-        """Find an object by its number, or one of Python's own by its name."""
+        """Find an object by its number, or a built-in object by its name."""
         return getattr(builtins, name) if number == BUILT_IN else self._objects[number]
 
 
@@ -74,7 +74,7 @@ def _answer(objects: Objects, request: list[Any]) -> dict[str, Any]:
     if name == "call":
         function, args, named = values
         result = encode(function(*args, **named), objects.refer)
-        # Tests may look at lists that a function has changed.
+        # Tests may inspect lists that a function has changed.
         return {"value": result, "changed": encode([args, named], objects.refer)}
     return {"value": encode(ACTIONS[name](*values), objects.refer)}
 
@@ -89,7 +89,7 @@ def _run(code: str) -> dict[str, str]:
 
 
 def _describe(error: BaseException) -> list[str]:
-    """Name an error by its nearest built-in class, which the judge knows, and say its text."""
+    """Return an error's nearest built-in class, which the judge knows, and its text."""
     kinds = [kind for kind in type(error).__mro__ if kind.__module__ == "builtins"]
     try:
         text = str(error)[:LONGEST_TEXT]

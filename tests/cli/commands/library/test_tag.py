@@ -32,7 +32,7 @@ def test_what_is_not_given_stays(lorary, library):
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (("poetry",), "nothing is to be changed: give --add, --remove, --notes or --role"),
+        (("poetry",), "there is nothing to change: add --add, --remove, --notes or --role"),
         (("poetry", "--remove", "no"), "expert 'poetry' has no tag 'no': its tags are art"),
         (("petry", "--add", "x"), "has no expert 'petry': did you mean 'poetry'"),
     ],

@@ -15,7 +15,7 @@ def test_the_same_command_again_finds_all_done(train_quickly, tmp_path):
     before = Library.open(str(tmp_path / "lib"))["plurals"]
     code, output, errors = train_quickly("--tasks", "generated:plurals")
     assert (code, errors) == (0, "")
-    known = "nothing to train: library '{}' has 1 expert (plurals) already, from the same data and settings"
+    known = "nothing to train: library '{}' already has 1 expert (plurals) from the same data and settings"
     assert output.startswith(known.format(tmp_path / "lib"))
     assert output.splitlines()[-1] == f"next: lorary eval {tmp_path / 'lib'} --tasks generated:plurals"
     after = Library.open(str(tmp_path / "lib"))["plurals"]
@@ -65,7 +65,7 @@ def test_an_expert_trained_otherwise_is_replaced_only_if_asked(train_quickly, lo
     code, _, errors = train_quickly(*other)
     assert code == 2
     assert "'plurals' (it was trained with other settings (learning_rate 0.001, not 0.5)): add" in errors
-    assert "add --replace to replace it, --continue plurals to go on from it, leave out its task" in errors
+    assert "add --replace to replace it, --continue plurals to continue from it, leave out its task" in errors
     assert Library.open(str(tmp_path / "lib"))["plurals"].card.provenance["training"]["learning_rate"] == 1e-3
     assert train_quickly(*other, "--replace")[0] == 0
     assert Library.open(str(tmp_path / "lib"))["plurals"].card.provenance["training"]["learning_rate"] == 0.5

@@ -16,8 +16,8 @@ def test_a_general_expert_is_trained_first_and_the_others_on_top_of_it(train_qui
     words = (*TASKS, "--general", "--general.rank", "3", "--general.name", "common")
     code, output, errors = train_quickly(*words)
     assert code == 0, errors
-    assert "general   common, on which the others will stand" in output
-    assert "on top of common, which is always on and not changed" in " ".join(output.split())
+    assert "general   common, on which the others will build" in output
+    assert "on top of common, which is always active and not changed" in " ".join(output.split())
     library = read(tmp_path)
     assert sorted(library) == ["common", "plurals", "prices"]
     general = library["common"]
@@ -36,7 +36,7 @@ def test_a_general_expert_is_trained_first_and_the_others_on_top_of_it(train_qui
     )
     assert code == 0 and "left out" not in errors, "the general expert is always on"
     code, output, errors = lorary("library", "rm", str(tmp_path / "lib"), "common")
-    assert (code, "stand on it ('plurals', 'prices')" in " ".join(errors.split())) == (2, True)
+    assert (code, "build on it ('plurals', 'prices')" in " ".join(errors.split())) == (2, True)
 
 
 def test_an_expert_of_the_library_can_be_stood_on(train_quickly, tmp_path):
@@ -53,8 +53,8 @@ def test_an_expert_of_the_library_can_be_stood_on(train_quickly, tmp_path):
 def test_wrong_settings_are_refused(train_quickly):
     cases = {
         ("--general.rank", "3"): "settings have no effect without --general",
-        ("--general", "--on-top-of", "all"): "give only one of them",
-        ("--general", "--general.name", "prices"): "must have a name of its own",
+        ("--general", "--on-top-of", "all"): "use only one of them",
+        ("--general", "--general.name", "prices"): "must have its own name",
         ("--general", "--general.leave_out", "[prizes]"): "which is not in --tasks",
         ("--general", "--general.leave_out", "[prices, plurals]"): "must leave at least one task",
         ("--general", "--general.rank", "0"): "rank must be at least 1, found 0",

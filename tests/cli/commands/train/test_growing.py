@@ -65,7 +65,7 @@ def test_known_tasks_are_left_out_and_told(train_quickly, library):
     date = library()["plurals"].card.provenance["date"]
     code, output, _ = train_quickly("--tasks", PLURALS, PRICES)
     assert code == 0
-    assert "known     1 expert (plurals): in the library already, from the same data and settings\n" in output
+    assert "known     1 expert (plurals): already in the library, from the same data and settings\n" in output
     assert "experts   1, 1 at a time" in output and "steps     2 in total" in output
     assert library()["plurals"].card.provenance["date"] == date and "prices" in library()
 
@@ -128,14 +128,14 @@ def test_an_expert_goes_on_as_a_new_one_with_itself_as_parent(train_quickly, lib
     before = library()["poetry"]
     words = ("--tasks", write_rows("more/poetry.jsonl", start=100), "--continue", "poetry")
     code, output, _ = train_quickly(*words)
-    assert code == 0 and "continue  poetry-2 begins with the weights of poetry\n" in output
+    assert code == 0 and "continue  poetry-2 starts from the weights of poetry\n" in output
     assert same_weights(library()["poetry"], before)
     card = library()["poetry-2"].card
     assert (card.parents, card.tasks, card.role) == (("poetry",), ("poetry",), "expert")
     assert not same_weights(library()["poetry-2"], before)
-    assert "has 1 expert (poetry-2) already" in train_quickly(*words)[1]
+    assert "already has 1 expert (poetry-2)" in train_quickly(*words)[1]
     code, output, _ = train_quickly(*words, "--training.max_steps", "3")
-    assert code == 0 and "continue  poetry-3 begins with the weights of poetry\n" in output
+    assert code == 0 and "continue  poetry-3 starts from the weights of poetry\n" in output
 
 
 def test_many_experts_go_on_in_one_run_each_in_its_place(train_quickly, library, write_rows, stop):
@@ -153,7 +153,7 @@ def test_many_experts_go_on_in_one_run_each_in_its_place(train_quickly, library,
     for name, expert in before.items():
         assert not same_weights(library()[name], expert)
         assert library()[name].card.parents == (name,)
-    assert "has 2 experts (poetry, prose) already" in train_quickly(*words)[1]
+    assert "already has 2 experts (poetry, prose)" in train_quickly(*words)[1]
     assert train_quickly(*words, "--fresh")[0] == 0
 
 
@@ -171,7 +171,7 @@ def test_another_template_than_that_of_the_expert_is_told(train_quickly, library
 def test_a_task_goes_on_from_an_expert_of_another_name(train_quickly, library):
     train_quickly("--tasks", PLURALS)
     code, output, _ = train_quickly("--tasks", PRICES, "generated:questions", "--continue", "prices=plurals")
-    assert code == 0 and "continue  prices begins with the weights of plurals\n" in output
+    assert code == 0 and "continue  prices starts from the weights of plurals\n" in output
     assert library()["prices"].card.parents == ("plurals",) and library()["questions"].card.parents == ()
 
 

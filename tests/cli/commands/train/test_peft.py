@@ -46,8 +46,8 @@ def test_a_file_with_peft_s_configuration_is_used(train_quickly, tmp_path):
         ),
         (("--method", "peft"), "--method peft needs --kind or --peft-config, and not both"),
         (("--method", "moe", "--kind", "ia3"), "leave out --method moe"),
-        (("--peft-config", "none.json"), "there is no file 'none.json': check --peft-config"),
-        (("--kind", "ia3", "--continue", "prices"), "--continue goes on training experts: leave it out"),
+        (("--peft-config", "none.json"), "file 'none.json' does not exist: check --peft-config"),
+        (("--kind", "ia3", "--continue", "prices"), "--continue is for training experts: leave it out"),
     ],
 )
 def test_what_does_not_suit_is_refused_before_a_library_is_made(train_quickly, tmp_path, words, message):

@@ -182,7 +182,7 @@ def test_a_prompt_is_answered_as_one_of_a_task(answer, trained, tiny_base):
             ("--task", "prices", "--expert", "skills-0", "--show-experts"),
             "leave out --expert, --show-experts",
         ),
-        (("--task", "prices", "--new-task", "mean"), "--task says who answers: leave out --new-task"),
+        (("--task", "prices", "--new-task", "mean"), "--task already sets the experts: leave out --new-task"),
         (("--skills", "skills-0"), "--skills names the skills of a task"),
         (("--task", "prices", "--skills", "other"), "must have a skill 'other', found 0: name one of"),
     ],
@@ -233,7 +233,10 @@ def test_a_library_of_skills_alone_is_built_for_its_tasks(lorary, trained, tmp_p
     model = load_model(str(out))
     assert (model.names, model.tasks, model.routing[0]) == ((), ("plurals", "prices"), None)
     code, _, errors = lorary("build", trained, "--out", str(tmp_path / "x"), "--router", "arrow")
-    assert code == 2 and "--router 'arrow' needs experts, the library has skills only: leave it out" in errors
+    assert (
+        code == 2
+        and "--router 'arrow' needs experts, the library has skills only: leave out --router" in errors
+    )
 
 
 def test_of_several_sets_one_is_built(lorary, train_quickly, tmp_path):

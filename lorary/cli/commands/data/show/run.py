@@ -51,9 +51,9 @@ class RenderedTask:
     target: str
     """Its target."""
     counts: PromptCounts
-    """How many of its conversations the template changes."""
+    """Number of its conversations that the template changes."""
     num_counted: int
-    """How many examples were looked at for that, from the first one on."""
+    """Number of first examples for which this was counted."""
 
 
 def render_task(task: Task, template: Template, tokenizer: Any) -> RenderedTask:
@@ -72,7 +72,7 @@ def render_task(task: Task, template: Template, tokenizer: Any) -> RenderedTask:
 def count_changes(
     task: Task, examples: Sequence[Example], template: Template, tokenizer: Any
 ) -> PromptCounts:
-    """Count the conversations that a chat template does not take as they are."""
+    """Count the conversations that a chat template changes."""
     replies = [template.reply(task, one, one.targets[:1], tokenizer)[0] for one in examples]
     return PromptCounts(
         num_merged=sum(reply.is_merged for reply in replies),

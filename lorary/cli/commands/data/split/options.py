@@ -1,7 +1,7 @@
 """Split a data set of many tasks into a file per task and split.
 
-Rows are copied as they are, so that other commands read them. The folder is there when all is written, or not
-at all.
+Rows are copied unchanged. The folder is written completely or not at
+all.
 """
 
 from pathlib import Path

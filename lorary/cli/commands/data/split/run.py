@@ -29,7 +29,7 @@ def run(options: Namespace) -> int:
     if options.max_rows is not None and options.max_rows < 1:
         raise ValueError(f"--max-rows must be at least 1, found {options.max_rows}")
     if options.out.exists():
-        raise ValueError(f"--out {quote(str(options.out))} is there already: name a new folder, or delete it")
+        raise ValueError(f"--out {quote(str(options.out))} already exists: name a new folder, or delete it")
     with new_folder(options.out) as part, show_count("splitting rows") as show:
         counts = split_rows(options, RowFiles(part, options.max_rows), lambda number: show(number, 0))
     tasks = len({task for task, _ in counts})
@@ -57,11 +57,11 @@ def split_rows(
     unknown = sorted(without - seen)
     if unknown:
         raise DataError(
-            f"--without names {quote(unknown[0])}, which is no task of the data set: "
+            f"--without names {quote(unknown[0])}, which is not a task of the data set: "
             f"{suggest(unknown[0], seen)}"
         )
     if not files.counts:
-        raise DataError(f"{quote(options.place)} has no row that is kept: check --without")
+        raise DataError(f"{quote(options.place)} has no row to keep: check --without")
     files.flush()
     return files.counts
 
@@ -115,7 +115,7 @@ def _list_records(place: str) -> Iterator[tuple[str, Record]]:
 def _read_names(split: str, record: Record, by: str, split_by: str | None) -> tuple[str, str]:
     row: Any = record.row
     if not isinstance(row, Mapping):
-        raise DataError(f"{record.place} is no row with columns: {quote(str(row), 60)}")
+        raise DataError(f"{record.place} is not a row with columns: {quote(str(row), 60)}")
     for column in (by, *([split_by] if split_by else [])):
         if not isinstance(row.get(column), str):
             raise DataError(
