@@ -1,14 +1,14 @@
-"""Every error lorary raises about the world; bad arguments are ``ValueError`` or ``TypeError``.
+"""The errors that lorary raises for files, models and data; wrong arguments raise Python's own errors.
 
 LoraryError
 ├── LibraryError            a library is missing, empty, unreadable, busy or full
 │   └── UnknownExpert       no expert of that name (also a KeyError)
 ├── FormatError             a file is not what it claims to be
-│   └── UnsupportedAdapter  a sound PEFT adapter with a feature lorary cannot hold exactly
+│   └── UnsupportedAdapter  a valid PEFT adapter with a feature that lorary cannot represent exactly
 ├── IncompatibleExpert      an expert and a base model, or two experts, do not fit
 ├── BaseModelError          a base model cannot be found or loaded
 ├── DataError               a task file or an example cannot be used
-└── TrainingError           a run cannot start, resume or go on
+└── TrainingError           a run cannot start, resume or continue
 """
 
 from collections.abc import Iterable
@@ -16,7 +16,7 @@ from difflib import SequenceMatcher, get_close_matches
 
 
 class LoraryError(Exception):
-    """The root: catch this to catch all that lorary raises about the world."""
+    """The base class: catch it to catch all of lorary's errors for files, models and data."""
 
 
 class LibraryError(LoraryError):
@@ -24,7 +24,7 @@ class LibraryError(LoraryError):
 
 
 class UnknownExpert(LibraryError, KeyError):
-    """No expert of that name; a ``KeyError`` too, so that a library is a proper ``Mapping``."""
+    """There is no expert of this name; also a ``KeyError``, so that a library is a proper ``Mapping``."""
 
     def __init__(self, name: str, known: Iterable[str], where: str, why: str | None = None):
         super().__init__(f"{where} has no expert {name!r}: {why or suggest(name, known)}")
@@ -39,7 +39,7 @@ class FormatError(LoraryError):
 
 
 class UnsupportedAdapter(FormatError):
-    """A sound PEFT adapter with a feature lorary cannot hold exactly."""
+    """A valid PEFT adapter with a feature that lorary cannot represent exactly."""
 
 
 class IncompatibleExpert(LoraryError):
@@ -55,15 +55,16 @@ class DataError(LoraryError):
 
 
 class TrainingError(LoraryError):
-    """A run cannot start, resume or go on."""
+    """A run cannot start, resume or continue."""
 
 
-# Of names in an error message, as ``difflib`` measures it from 0 to 1: of any, and behind the nearest.
+# Similarity of names in an error message, from 0 to 1 as in ``difflib``: minimum, and distance to the
+# nearest.
 LEAST_NEARNESS, NEARNESS_BEHIND = 0.6, 0.3
 
 
 def suggest(name: str, known: Iterable[str]) -> str:
-    """Say which known names come near ``name``, for the end of an error message."""
+    """Name the known names that are similar to ``name``, for the end of an error message."""
     names = sorted(known)
     near = find_near(name, names)
     if near:
@@ -75,10 +76,10 @@ def suggest(name: str, known: Iterable[str]) -> str:
 
 
 def find_near(name: str, known: Iterable[str]) -> list[str]:
-    """Find the at most three known names that come nearest, the nearest first; none if all are far."""
+    """Find up to three of the most similar known names, the most similar first; none if none is similar."""
     near = get_close_matches(name, sorted(known), n=3, cutoff=LEAST_NEARNESS)
     if not near:
         return []
-    # Beside a name that a slip of the hand explains, one that is far further away only distracts.
+    # Beside a name that a typing error explains, a much less similar one only distracts.
     best = SequenceMatcher(None, near[0], name).ratio()
     return get_close_matches(name, near, n=3, cutoff=max(LEAST_NEARNESS, best - NEARNESS_BEHIND))

@@ -23,7 +23,7 @@ class ProgressBar:
         self._bar: Any = None
 
     def __call__(self, *progress: Any) -> None:
-        """Show an event of training or evaluation; or numbers done and of all, which a text may precede."""
+        """Show an event of training or evaluation, or the numbers of done and all steps, after a text."""
         done, total, note = _read_progress(progress)
         if self._bar is None:
             self._bar = tqdm(total=total or None, desc=self._what or None)
@@ -37,7 +37,7 @@ class ProgressBar:
             self.close()
 
     def close(self) -> None:
-        """End the bar; the next call begins another one."""
+        """Close the bar; the next call opens another one."""
         if self._bar is not None:
             self._bar.close()
             self._bar = None
@@ -52,7 +52,7 @@ class ProgressBar:
 
 
 def _read_progress(progress: tuple[Any, ...]) -> tuple[int, int, str]:
-    """Return the amount done, the whole amount, and a note."""
+    """Return the amount done, the total, and a note."""
     if len(progress) == 3:
         return progress[1], progress[2], str(progress[0])
     if len(progress) == 2:

@@ -1,4 +1,4 @@
-"""The folder where this machine's user keeps what can be made again."""
+"""The user's folder of files that can be made again."""
 
 import os
 import stat
@@ -8,9 +8,9 @@ from lorary.files.quoting import quote
 
 
 def open_cache_folder(part: str = "", *, make: bool = True) -> Path:
-    """Return the cache folder, ``$LORARY_CACHE`` or ``~/.cache/lorary``, which its owner alone may enter.
+    """Return the cache folder, ``$LORARY_CACHE`` or ``~/.cache/lorary``, which only its owner may enter.
 
-    It may be a link that this user made, as on clusters where homes are small.
+    It may be a link made by this user, as on clusters where homes are small.
 
     Args:
         part: a folder in it, which is not a link; empty for the cache folder itself.

@@ -5,7 +5,7 @@ def say_count(number: int, noun: str, plural: str | None = None) -> str:
     """Write a number and its noun: ``1 problem``, ``2,000 problems``, ``0 entries``.
 
     Args:
-        number: how many there are.
+        number: the number.
         noun: the singular.
         plural: the plural, where it is not ``noun`` with an s.
     """

@@ -25,11 +25,11 @@ def html_table(
     bold: Collection[tuple[int, int]] = (),
     note: str = "",
 ) -> str:
-    """Draw a table for a notebook, whose style sheet has its colours.
+    """Draw a table for a notebook, whose style sheet determines its colours.
 
     Args:
         caption: the line above.
-        rows: a text per column each.
+        rows: one text per column.
         columns: the headings; none for rows of a name and a text.
         bold: (row, column) of cells to print bold.
         note: a line below.

@@ -1,4 +1,4 @@
-"""JSON from outside, read strictly, and written the same way everywhere."""
+"""Untrusted JSON, read strictly, and JSON written the same way everywhere."""
 
 import json
 import math
@@ -15,19 +15,19 @@ _NOT_ASCII = re.compile(r"[^\x00-\x7e]")
 
 
 def parse_json(content: bytes, path: str, advice: str = AGAIN) -> Any:
-    """Understand the bytes of a JSON file.
+    """Parse the bytes of a JSON file.
 
-    Refused are also values on which readers disagree, such as a key that stands twice, NaN, infinities and
-    halves of surrogate pairs; numbers out of any range; and values that nest deeper than
+    Values on which readers disagree are also refused, such as a repeated key, NaN, infinities
+    and lone surrogates; numbers out of range; and values nested deeper than
     ``LIMITS["json_depth"]``.
 
     Args:
         content: the file's bytes.
-        path: where they come from, for messages.
-        advice: what to do about a file that is refused, for messages.
+        path: the file's path, for messages.
+        advice: what to do about a refused file, for messages.
 
     Raises:
-        FormatError: if it is not such JSON.
+        FormatError: if it is refused.
     """
     try:
         value = _parse(content)
@@ -40,7 +40,7 @@ def parse_json(content: bytes, path: str, advice: str = AGAIN) -> Any:
 
 
 def parse_json_object(content: bytes, path: str, advice: str = AGAIN) -> dict[str, Any]:
-    """Understand the bytes of a JSON file that holds one object; see ``parse_json``."""
+    """Parse the bytes of a JSON file that holds one object; see ``parse_json``."""
     value = parse_json(content, path, advice)
     if not isinstance(value, dict):
         raise FormatError(f"{quote(path)} must hold a JSON object, found {quote(value, 60)}: {advice}")
@@ -48,12 +48,12 @@ def parse_json_object(content: bytes, path: str, advice: str = AGAIN) -> dict[st
 
 
 def dump_json(value: Any, *, indent: int | None = 2, allow_nan: bool = False) -> str:
-    """Write a value as JSON, keys in the order given; what a terminal would act on becomes ``\\u....``.
+    """Write a value as JSON, with keys in the given order; control characters become ``\\u....``.
 
     Args:
-        value: what JSON can hold.
+        value: a value that JSON can represent.
         indent: spaces per level; None for one line.
-        allow_nan: whether NaN and infinities are let through, which JSON does not have.
+        allow_nan: whether NaN and infinities are allowed, which JSON does not have.
     """
     text = json.dumps(value, indent=indent, ensure_ascii=False, allow_nan=allow_nan)
     # json.dumps escapes what is below U+007F.
@@ -63,7 +63,7 @@ def dump_json(value: Any, *, indent: int | None = 2, allow_nan: bool = False) ->
 
 
 def _parse(content: bytes) -> Any:
-    # What separates values and opens groups; commas within text count too, but cost nothing to count.
+    # Characters that separate values and open groups; commas within text count too, as an upper bound.
     if content.count(b",") + content.count(b"{") + content.count(b"[") > LIMITS["json_values"].value:
         raise ValueError(f"it holds too many values: {LIMITS['json_values'].advice}")
     value = json.loads(
@@ -74,7 +74,7 @@ def _parse(content: bytes) -> Any:
         parse_int=_parse_int,
     )
     depth = int(LIMITS["json_depth"].value)
-    # Most files can neither nest too deeply nor escape half a character.
+    # Most files can neither nest too deeply nor have escaped lone surrogates.
     if content.count(b"[") + content.count(b"{") > depth or b"\\u" in content:
         check_shape(value, max_depth=depth)
     return value
@@ -85,12 +85,12 @@ def _build_object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(built) < len(pairs):
         seen: set[str] = set()
         twice = next(key for key, _ in pairs if key in seen or seen.add(key))  # type: ignore[func-returns-value]
-        raise ValueError(f"key {quote(twice, 60)} stands twice in one object")
+        raise ValueError(f"key {quote(twice, 60)} is repeated in one object")
     return built
 
 
 def _refuse_constant(name: str) -> Any:
-    raise ValueError(f"{name} is no JSON number")
+    raise ValueError(f"{name} is not a JSON number")
 
 
 def _parse_float(text: str) -> float:

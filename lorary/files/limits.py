@@ -1,4 +1,4 @@
-"""How much of a file from outside is read before it is refused; each limit can be raised by its user."""
+"""Limits on untrusted files, beyond which they are refused; users can raise each limit."""
 
 import math
 import os
@@ -12,7 +12,7 @@ class Limit:
     """One limit."""
 
     name: str
-    """Its key in ``LIMITS``; limits of sizes end with their unit."""
+    """Its key in ``LIMITS``; keys of sizes end with their unit."""
     default: float
     """Its value if the environment does not set it."""
     what: str
@@ -48,14 +48,14 @@ class Limit:
 
     @property
     def advice(self) -> str:
-        """Which limit was met and how to raise it, for the end of a message."""
+        """Which limit was reached and how to raise it, for the end of a message."""
         return (
             f"at most {self.value:g} {self.what} are read; if you trust the file, set {self.variable} to a "
             "larger number"
         )
 
 
-# The defaults keep one hostile file below 1 GB of memory and 5 s.
+# With the defaults, a malicious file takes less than 1 GB of memory and 5 s.
 _LIMITS = (
     Limit("json_mb", 16, "megabytes of one JSON or YAML file"),
     Limit("json_values", 300_000, "values in one JSON file"),
@@ -63,7 +63,7 @@ _LIMITS = (
     Limit("yaml_nodes", 200_000, "values in one YAML file, aliases counted as often as they are used"),
     Limit("result_mb", 64, "megabytes of one result file"),
     Limit("row_mb", 8, "megabytes of one row of a task file"),
-    Limit("task_gb", 64, "gigabytes of one task file, once unpacked"),
+    Limit("task_gb", 64, "gigabytes of one task file, after decompression"),
     Limit("unpack_ratio", 200, "times the size of a packed task file, above 100 megabytes,"),
     Limit("unpack_mb", 256, "megabytes of memory to unpack a task file"),
     Limit("header_mb", 32, "megabytes of the header of a weights file"),

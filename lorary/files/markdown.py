@@ -1,19 +1,19 @@
-"""Texts from outside within a Markdown page: shown as they are, never acted on."""
+"""Untrusted text in a Markdown page: shown as it is, never interpreted."""
 
 import re
 
 from lorary.files.quoting import escape
 
-# What Markdown, its tables, mathematics and inline HTML act on wherever it stands.
+# Characters that Markdown, its tables, mathematics and inline HTML interpret anywhere.
 _ACTIVE = re.compile(r"[\\`*_\[\]<>&|~!#$^{}@]")
-# What is made a link or a picture without any brackets.
+# Text that becomes a link or a picture without brackets.
 _LINKED = re.compile(r":(?=\S)|(?<=www)\.", re.IGNORECASE)
-# What makes a list, a heading or a line of a text that begins with it.
+# Beginnings of a text that make it a list, a heading or a line.
 _OPENING = re.compile(r"^([-+=]|\d+(?=[.)]))")
 
 
 def escape_markdown(text: str) -> str:
-    """Write a text as one line of Markdown that shows just that text, also in a table, a heading or a list.
+    """Write a text as one line of Markdown that shows exactly this text, also in a table or a heading.
 
     Line breaks and other runs of space become one space; control and invisible characters become escapes
     such as ``\\x1b``.
@@ -30,11 +30,11 @@ def escape_markdown(text: str) -> str:
 
 
 def fence(text: str, language: str = "") -> str:
-    """Write a text as a block of code that nothing in the text can end.
+    """Write a text as a block of code that no part of the text can end.
 
     Args:
         text: any text; control and invisible characters in it become escapes.
-        language: what it is written in, one of our own words.
+        language: the language for highlighting, which must be trusted.
     """
     longest = max(map(len, re.findall("`+", text)), default=0)
     marks = "`" * max(3, longest + 1)
@@ -42,5 +42,5 @@ def fence(text: str, language: str = "") -> str:
 
 
 def _disarm(opening: str) -> str:
-    # A digit cannot be escaped; as a character reference it opens no list.
+    # A digit cannot be escaped; as a character reference it does not start a list.
     return f"&#{ord(opening[0])};{opening[1:]}" if opening[0].isdecimal() else f"\\{opening}"

@@ -1,4 +1,4 @@
-"""Regular expressions from outside, matched within a time limit."""
+"""Untrusted regular expressions, matched within a time limit."""
 
 import re
 import time
@@ -8,14 +8,14 @@ import regex
 from lorary.files.limits import LIMITS
 from lorary.files.quoting import escape, quote
 
-# Nobody writes longer ones by hand, and compiling takes memory that grows with the length.
+# Longer ones are not written by hand, and compiling takes memory that grows with the length.
 MAX_LENGTH = 2000
-# A counted repeat is compiled as often as it counts: nested ones multiply.
+# A counted repeat is compiled as often as its count says, and nested counts multiply.
 MAX_REPEATS = 10_000
 _COUNTED = re.compile(r"\{(\d*),?(\d*)\}")
 # Python warns that the meaning of these within brackets may change.
 _UNSETTLED = re.compile(r"\[\[|--|&&|~~|\|\||\[:")
-# Elsewhere a brace is plain text to one engine, and asks the other for near matches.
+# Elsewhere a brace is plain text for one engine, and requests fuzzy matching from the other.
 _BRACE = re.compile(r"(?<!\\)(?:\\\\)*\{(?!(\d+(,\d*)?|,\d+)\})")
 
 
@@ -24,9 +24,9 @@ class PatternError(ValueError):
 
 
 class PatternMatcher:
-    """Matches patterns until the time for all of them together is up.
+    """Matches patterns within one time limit for all of them together.
 
-    Python's ``re`` cannot be stopped, and a pattern such as ``(a|a)*b`` takes it years.
+    Python's ``re`` cannot be stopped, and would need years for a pattern such as ``(a|a)*b``.
     """
 
     def __init__(self) -> None:
@@ -37,13 +37,13 @@ class PatternMatcher:
         """Compile a regular expression with the meaning that Python's ``re`` gives it.
 
         Raises:
-            PatternError: if it is none, or too large to be safe.
+            PatternError: if it is not one, or too large to be safe.
         """
         if len(text) > MAX_LENGTH:
             raise PatternError(f"pattern {quote(text, 60)} is longer than {MAX_LENGTH} characters")
         if _UNSETTLED.search(text):
             raise PatternError(
-                f"pattern {quote(text, 60)} holds a set operation, whose meaning is not settled"
+                f"pattern {quote(text, 60)} has a set operation, whose meaning may change in Python"
             )
         if _BRACE.search(text):
             raise PatternError(f"pattern {quote(text, 60)} has a brace that is not a count: escape it")
@@ -53,7 +53,7 @@ class PatternMatcher:
         if repeats > MAX_REPEATS:
             raise PatternError(f"pattern {quote(text, 60)} repeats too often")
         try:
-            re.compile(text)  # what only the other engine understands is refused
+            re.compile(text)  # syntax that only the other engine understands is refused
             return regex.compile(text, regex.VERSION0)
         except (re.error, regex.error, RecursionError, OverflowError) as error:
             raise PatternError(
@@ -78,8 +78,8 @@ class PatternMatcher:
         """Count time that was spent on patterns outside this object.
 
         Args:
-            seconds: how much.
-            pattern: what it was spent on, for the message.
+            seconds: the time.
+            pattern: the pattern that it was spent on, for the message.
 
         Raises:
             PatternError: if the time is up.

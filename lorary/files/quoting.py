@@ -1,4 +1,4 @@
-"""Values from outside, as they may stand in messages and on terminals: short and printable."""
+"""Untrusted values in messages and on terminals: short and printable."""
 
 import re
 import reprlib
@@ -6,8 +6,8 @@ import unicodedata
 from typing import Any
 
 LONGEST = 200
-# What a terminal or a page acts on instead of showing: controls, direction marks and other invisible
-# characters, lone surrogates, private and unassigned code points, line and paragraph separators.
+# Characters that a terminal or a page interprets instead of showing them: controls, direction marks and other
+# invisible characters, lone surrogates, private and unassigned code points, line and paragraph separators.
 _UNSEEN = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
 # Joins emoji and letters of some scripts; harmless alone.
 _JOINERS = frozenset({"\u200c", "\u200d"})
@@ -19,7 +19,7 @@ def quote(value: Any, longest: int = LONGEST) -> str:
     """Write any value for a message, as ``repr`` does, of at most ``longest`` characters.
 
     Args:
-        value: the value; never more of it is looked at than is shown.
+        value: the value; no more of it is read than is shown.
         longest: in characters, at least 20.
 
     Returns:
@@ -29,12 +29,12 @@ def quote(value: Any, longest: int = LONGEST) -> str:
 
 
 def escape(text: str, keep: str = "\n\t", *, longest: int | None = None) -> str:
-    r"""Replace what a terminal would act on by escapes such as ``\x1b`` and ``\u202e``.
+    r"""Replace characters that a terminal would interpret by escapes such as ``\x1b`` and ``\u202e``.
 
     Args:
         text: any text, lone surrogates included.
-        keep: control characters that are let through.
-        longest: in characters; of a longer text the middle is left out. None for all of it.
+        keep: control characters that are kept.
+        longest: maximum number of characters; the middle of a longer text is left out. None for no limit.
 
     Returns:
         Text that can be printed and encoded as UTF-8; the same text if there is nothing to replace.
@@ -49,7 +49,7 @@ def escape(text: str, keep: str = "\n\t", *, longest: int | None = None) -> str:
 
 
 def is_visible(character: str) -> bool:
-    """Return whether a character is shown by a terminal, rather than acted on or hidden."""
+    """Return whether a terminal shows a character, instead of interpreting or hiding it."""
     return character in _JOINERS or unicodedata.category(character) not in _UNSEEN
 
 

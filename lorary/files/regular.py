@@ -1,4 +1,4 @@
-"""Opening what others named: only regular files, and no more of them than is asked for."""
+"""Opening files at untrusted paths: only regular files, and no more of them than is needed."""
 
 import errno
 import os
@@ -34,14 +34,14 @@ def open_regular(path: str | os.PathLike[str], *, follow: bool = True) -> Binary
 
     Raises:
         OSError: if it cannot be opened; with ``follow=False`` also (ELOOP) if it is a link.
-        FormatError: if it is anything else than a file, or a link that leads nowhere but to itself.
+        FormatError: if it is not a regular file, or is a link to itself.
     """
     flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | (0 if follow else os.O_NOFOLLOW)
     try:
         with refuse_loops(os.fspath(path)) if follow else nullcontext():
             descriptor = os.open(path, flags)
     except OSError as error:
-        if error.errno == errno.ENXIO:  # what a socket says
+        if error.errno == errno.ENXIO:  # the error of a socket
             require_regular(os.stat(path), os.fspath(path))
         raise
     try:
@@ -54,13 +54,13 @@ def open_regular(path: str | os.PathLike[str], *, follow: bool = True) -> Binary
 
 @contextmanager
 def refuse_loops(path: str) -> Iterator[None]:
-    """Refuse a link that leads nowhere but to itself.
+    """Refuse a link to itself.
 
     Args:
         path: the file's, for the message.
 
     Raises:
-        FormatError: in place of what the system raised within.
+        FormatError: in place of the system's error.
     """
     try:
         yield
@@ -91,19 +91,19 @@ def read_at_most(
 
     Args:
         path: the file's path.
-        limit: the key of ``LIMITS`` that says how many megabytes are read.
-        fs: the file system it lies on; None for the local one.
-        follow: on the local one, whether the last part of the path may be a symbolic link.
+        limit: the key of ``LIMITS`` for the maximum number of megabytes.
+        fs: its file system; None for the local one.
+        follow: on the local file system, whether the last part of the path may be a symbolic link.
 
     Raises:
         FileNotFoundError: if there is no such file.
-        FormatError: if it is larger, or no regular file.
+        FormatError: if it is larger, or not a regular file.
         OSError: as ``open_regular``.
     """
     most = LIMITS[limit].num_bytes
     if fs is None or isinstance(fs, LocalFileSystem):
         with open_regular(path, follow=follow) as file:
-            # As many bytes as are asked for are set aside beforehand.
+            # A read allocates as many bytes as are requested.
             content = file.read(min(os.fstat(file.fileno()).st_size, most) + 1)
     else:
         content = bytes(fs.cat_file(os.fspath(path), start=0, end=most + 1))

@@ -1,4 +1,4 @@
-"""The shape of values that a file holds: how deep, how many, and whether their text can be written."""
+"""The structure of a file's values: their depth, their number, and whether their text can be encoded."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -6,17 +6,17 @@ from typing import Any
 from lorary.files.limits import LIMITS
 from lorary.files.quoting import quote
 
-# Enough for any 64-bit number, too few to make arithmetic slow.
+# Enough for any 64-bit number, but too few to make arithmetic slow.
 MAX_DIGITS = 40
 
 
 def check_shape(value: Any, *, max_depth: int, max_count: float = float("inf")) -> None:
-    """Refuse values that nest too deeply, are too many, or hold huge integers or text that is not Unicode.
+    """Refuse values that are nested too deeply, are too many, or have huge integers or invalid Unicode.
 
-    Shared parts, as YAML's aliases make them, count as often as they are met.
+    Shared parts, which YAML's aliases make, count as often as they occur.
 
     Args:
-        value: mappings, lists and what they hold.
+        value: mappings and lists with their values.
         max_depth: levels of nesting, the value itself being the first.
         max_count: values at all levels together.
 
@@ -47,5 +47,5 @@ def _refuse_surrogates(text: str) -> None:
         text.encode()
     except UnicodeEncodeError as error:
         raise ValueError(
-            f"half of a surrogate pair stands in {quote(text[max(error.start - 10, 0) : error.end + 10])}"
+            f"half of a surrogate pair is in {quote(text[max(error.start - 10, 0) : error.end + 10])}"
         ) from None

@@ -7,17 +7,17 @@ from tempfile import NamedTemporaryFile
 
 
 def write_whole(path: str | os.PathLike[str], content: bytes | str) -> Path:
-    """Write a file, in place of the one that may be there; missing folders are made.
+    """Write a file, replacing an existing one; missing folders are made.
 
-    It is written under a name of its own beside its place, brought to the disk, then moved there in one step.
-    What stands there may be a link: that is replaced, and nothing is written through it.
+    It is written under a temporary name in the same folder, flushed to the disk, then renamed in one step.
+    An existing link is replaced, and nothing is written through it.
 
     Args:
-        path: where the file shall be.
-        content: all of it; text is written as UTF-8.
+        path: the file's path.
+        content: the whole content; text is written as UTF-8.
 
     Returns:
-        The path written.
+        The written path.
     """
     place = Path(path)
     place.parent.mkdir(parents=True, exist_ok=True)
@@ -25,11 +25,11 @@ def write_whole(path: str | os.PathLike[str], content: bytes | str) -> Path:
         try:
             temporary.write(content.encode() if isinstance(content, str) else content)
             temporary.flush()
-            # A temporary file is readable by its owner only; a result is an ordinary file.
+            # A temporary file is readable by its owner only, but the result has ordinary permissions.
             os.chmod(temporary.name, 0o644)
             publish(Path(temporary.name), place)
         except BaseException:
-            # It may be in its place already, if only the folder could not be brought to the disk.
+            # It may be in its place already, if only flushing the folder failed.
             with suppress(FileNotFoundError):
                 os.unlink(temporary.name)
             raise
@@ -37,7 +37,7 @@ def write_whole(path: str | os.PathLike[str], content: bytes | str) -> Path:
 
 
 def publish(scratch: Path, path: Path) -> None:
-    """Put a written file on the disk for good, then in its place, in one step."""
+    """Flush a written file to the disk, then rename it in one step."""
     with scratch.open("rb") as file:
         os.fsync(file.fileno())
     os.replace(scratch, path)
@@ -45,7 +45,7 @@ def publish(scratch: Path, path: Path) -> None:
 
 
 def sync_folder(path: Path) -> None:
-    """Bring a folder's names to the disk, so that they survive a power cut."""
+    """Flush a folder's names to the disk, so that they survive a power cut."""
     descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         os.fsync(descriptor)

@@ -1,4 +1,4 @@
-"""YAML from outside: plain values only, without the bombs that aliases and nesting make."""
+"""Untrusted YAML: plain values only, protected from bombs of aliases and nesting."""
 
 import re
 from collections.abc import Iterator
@@ -14,7 +14,7 @@ from lorary.files.quoting import escape, quote
 from lorary.files.regular import read_at_most
 from lorary.files.shape import check_shape
 
-# libyaml reads six times as fast as Python does, but overflows its stack where values nest deeply.
+# libyaml is six times as fast as Python, but overflows its stack if values are deeply nested.
 _FASTEST: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _FLOAT = re.compile(
     r"[-+]?(\d[\d_]*(\.[\d_]*)?|\.\d[\d_]*)([eE][-+]?\d+)?$|[-+]?\.(inf|Inf|INF)$|\.(nan|NaN|NAN)$"
@@ -22,7 +22,7 @@ _FLOAT = re.compile(
 
 
 class _Loader(_FASTEST):
-    """Reads ``1e-3`` as a number, ``2024-01-31`` as text and no key given twice, as YAML 1.2 does."""
+    """Reads ``1e-3`` as a number and ``2024-01-31`` as text, and refuses repeated keys, as in YAML 1.2."""
 
     def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
         found: dict[Any, Any] = super().construct_mapping(node, deep=deep)
@@ -50,7 +50,7 @@ def read_yaml(path: str | Path) -> Any:
 
     Raises:
         OSError: if it cannot be read.
-        FormatError: if it is not a regular file, too large or deep, not UTF-8, not YAML, or asks for objects.
+        FormatError: if it is not a regular file, too large or deep, not UTF-8, not YAML, or requests objects.
     """
     text = _read_text(path)
     try:
@@ -62,7 +62,7 @@ def read_yaml(path: str | Path) -> Any:
 
 
 def read_yaml_documents(path: str | Path) -> list[Any]:
-    """Read a YAML file of one or more documents; empty ones beside others are left out.
+    """Read a YAML file of one or more documents; empty ones among others are left out.
 
     Raises:
         OSError, FormatError: as ``read_yaml`` does.
@@ -78,10 +78,10 @@ def read_yaml_documents(path: str | Path) -> list[Any]:
 
 
 def parse_yaml(text: str) -> Any:
-    """Understand YAML text of one document.
+    """Parse YAML text of one document.
 
     Raises:
-        ValueError: saying what is wrong with it, and where.
+        ValueError: with the fault and its place.
     """
     documents = _parse_documents(text)
     if len(documents) > 1:
@@ -101,20 +101,20 @@ def _read_text(path: str | Path) -> str:
 def _parse_documents(text: str) -> list[Any]:
     depth = int(LIMITS["json_depth"].value)
     try:
-        # Before any value is built: building recurs once for each level.
+        # Before any value is built, because building recurses once for each level.
         for event in _look_through(text, depth):
             _refuse_constructions(event)
         documents = list(yaml.load_all(text, Loader=_Loader))
     except (yaml.YAMLError, RecursionError) as error:
         raise ValueError(_describe(error)) from error
-    # Anything else that loading raises is about a value it could not build.
+    # Any other error of loading is about a value that it could not build.
     for value in documents:
         check_shape(value, max_depth=depth, max_count=LIMITS["yaml_nodes"].value)
     return documents
 
 
 def refuse_yaml_bomb(text: str) -> None:
-    """Refuse text that other readers of YAML must not be given; text that is no YAML passes.
+    """Refuse text that is unsafe for other readers of YAML; text that is not YAML passes.
 
     Raises:
         ValueError: if it nests too deeply, holds too many values, or repeats a list or mapping by an alias.
@@ -131,7 +131,7 @@ def refuse_yaml_bomb(text: str) -> None:
 
 
 def _look_through(text: str, max_depth: int) -> Iterator[yaml.Event]:
-    """Yield what the text consists of, which takes no memory, within the limits."""
+    """Yield the events of the text within the limits, which takes no memory."""
     depth = count = 0
     most = LIMITS["yaml_nodes"].value
     for event in yaml.parse(text, Loader=_FASTEST):
@@ -148,12 +148,12 @@ def _look_through(text: str, max_depth: int) -> Iterator[yaml.Event]:
 
 
 def _refuse_constructions(event: yaml.Event) -> None:
-    """Refuse what makes values out of others: tags, and ``<<``, which can merge for ever in a few lines."""
+    """Refuse syntax that makes values from others: tags, and ``<<``, whose merges can grow endlessly."""
     tag = getattr(event, "tag", None)
     if tag not in (None, "!"):
         raise ValueError(f"it has a value of the kind {quote(tag, 60)}: write plain values")
     if isinstance(event, yaml.ScalarEvent) and event.value == "<<" and event.implicit[0]:
-        raise ValueError("it merges mappings by '<<': write the keys out")
+        raise ValueError("it merges mappings by '<<': write out the keys")
 
 
 def _describe(error: Exception) -> str:

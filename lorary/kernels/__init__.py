@@ -1,6 +1,6 @@
 """Compiled operators for the hot paths of a routed model; each equals plain PyTorch code in another room.
 
-``cpu`` is C++, built when first needed; ``triton_ops`` is Triton, for CUDA devices; ``traced`` is what
+``cpu`` is C++, compiled when first needed; ``triton_ops`` is Triton, for CUDA devices; ``traced`` is what
 ``torch.compile`` sees of either.
 """
 

@@ -1,7 +1,7 @@
-"""Compile ``cpu.cpp`` and its headers for this machine, once; a machine without a C++ compiler goes without.
+"""Compile ``cpu.cpp`` and its headers for this machine, once; without a compiler, plain PyTorch is used.
 
-The one threads library is PyTorch's: the object is linked without OpenMP and finds the symbols that PyTorch
-has loaded, so that both share their threads instead of fighting for the cores.
+The only threads library is PyTorch's: the object is linked without OpenMP and finds the symbols that PyTorch
+has loaded, so that both share their threads instead of competing for the cores.
 """
 
 import ctypes
@@ -38,20 +38,20 @@ def read_wish() -> str | None:
     """Read which operators ``LORARY_KERNELS`` asks for: ``0`` for none, ``triton``, or None.
 
     Raises:
-        ValueError: if it says anything else.
+        ValueError: if it has another value.
     """
     wish = os.environ.get("LORARY_KERNELS") or None
     if wish is not None and wish not in WISHES:
         raise ValueError(
-            f"LORARY_KERNELS must be {' or '.join(WISHES)}, or not set, found {quote(wish)}: unset it to use "
-            "the operators that are there"
+            f"LORARY_KERNELS must be {' or '.join(WISHES)}, or not set, found {quote(wish)}: unset "
+            "it to use the available operators"
         )
     return wish
 
 
 @cache
 def load_object() -> ctypes.CDLL | None:
-    """Give the compiled operators, from ``$LORARY_CACHE`` or ``~/.cache/lorary`` if they were built before.
+    """Return the compiled operators, from ``$LORARY_CACHE`` or ``~/.cache/lorary`` if they were built before.
 
     The environment's ``CXX`` may name a compiler, with arguments.
 
@@ -59,7 +59,7 @@ def load_object() -> ctypes.CDLL | None:
         The loaded object; None if there is no compiler, if it fails, or if ``LORARY_KERNELS`` is 0.
 
     Raises:
-        ValueError: if ``LORARY_KERNELS`` has no meaning.
+        ValueError: if ``LORARY_KERNELS`` has another value.
     """
     if read_wish() == "0":
         return None
@@ -87,7 +87,7 @@ def load_object() -> ctypes.CDLL | None:
 
 
 def find_compiler() -> list[str]:
-    """Split ``CXX`` into words, as a shell does, or name the first compiler there is; empty if there is none.
+    """Split ``CXX`` into words as a shell does, or return the first compiler found; empty if there is none.
 
     Raises:
         ValueError: if a quotation in ``CXX`` has no end.
@@ -97,7 +97,7 @@ def find_compiler() -> list[str]:
 
 
 def _load(compiler: Sequence[str], flags: Sequence[str], folder: Path | None) -> ctypes.CDLL:
-    """Take the object that was kept, or compile it; one that cannot be kept is loaded all the same."""
+    """Load the stored object, or compile it; an object that cannot be stored is loaded all the same."""
     key = _compute_key(compiler, flags)
     kept = None if folder is None else load_kept(folder, key)
     if kept is not None:
@@ -109,7 +109,7 @@ def _load(compiler: Sequence[str], flags: Sequence[str], folder: Path | None) ->
 
 
 def _compute_key(compiler: Sequence[str], flags: Sequence[str]) -> str:
-    """Digest all that the object depends on: a home may be shared by different machines."""
+    """Hash everything that the object depends on, since different machines may share a home."""
     digest = hashlib.sha256()
     for source in (SOURCE, *sorted(SOURCE.parent.glob("*.h"))):
         digest.update(source.read_bytes())
@@ -120,7 +120,7 @@ def _compute_key(compiler: Sequence[str], flags: Sequence[str]) -> str:
 
 
 def _describe_program(word: str) -> str:
-    """Tell a compiler from the one it is replaced by."""
+    """Identify a compiler, to notice when it is replaced."""
     path = shutil.which(word)
     if path is None:
         return ""
@@ -145,7 +145,7 @@ def _build(compiler: Sequence[str], flags: Sequence[str], scratch: Path) -> Path
 
 
 def _run(command: Sequence[str], scratch: Path) -> None:
-    """Run a compiler, for so long; with it ends what it has started."""
+    """Run a compiler within a time limit; the processes that it started end with it."""
     with (scratch / "told").open("w+b") as told:
         process = subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=told, stderr=told, start_new_session=True

@@ -1,7 +1,7 @@
-"""What operators may be given, looked at before each call: they take addresses, and read whatever lies there.
+"""Checks of the operators' arguments before each call: operators take addresses, and read whatever is there.
 
-A decode step makes hundreds of calls: a check compares a few attributes, and words are found only once one
-does not fit. What only the numbers tell, such as whether an expert exists, is looked at by the operators.
+A decode step makes hundreds of calls, so a check compares a few attributes, and a message is made only if
+one does not fit. What depends on the numbers, such as whether an expert exists, is checked by the operators.
 
 T tokens, E experts, R rank, I layer input, O layer output, W either of these, K experts per token.
 """
@@ -15,8 +15,8 @@ from torch import Tensor
 from lorary.files import escape, quote
 
 COMBINES = ("outputs", "factors")
-MOST_EXPERTS = 2**31 - 3  # of which numbers and two more fit into 32 bits
-LARGEST = torch.finfo(torch.float32).max / 2  # the difference of two is a number still
+MOST_EXPERTS = 2**31 - 3  # such numbers and two more fit into 32 bits
+LARGEST = torch.finfo(torch.float32).max / 2  # the difference of two is still finite
 SMALLEST = torch.finfo(torch.float32).tiny
 
 TAKES: Mapping[str, str] = {
@@ -29,10 +29,10 @@ TAKES: Mapping[str, str] = {
     "choose_best": "scores [T, E] float32",
     "choose_along": "x [T, I] and prototypes [E, I] of one dtype, with I above 0",
 }
-"""What each operator needs of its tensors, for messages."""
+"""What each operator takes, for messages."""
 MAY_LACK = ("onto", "ranks")
 
-# By the dtype of inputs; other tensors, and arrays that are none, have no such dtype.
+# By the dtype of inputs; other tensors and arrays have no such dtype.
 WIDE = {
     torch.bfloat16: torch.float32,
     torch.float16: torch.float32,
@@ -43,7 +43,7 @@ _NO_TENSOR = (AttributeError, LookupError, RuntimeError, TypeError, ValueError)
 
 
 def sum_dtype(dtype: torch.dtype) -> torch.dtype:
-    """The dtype that sums, weights and rank-space vectors have: float32, or float64 for that."""
+    """The dtype that sums, weights and rank-space vectors have: float32, or float64 for float64."""
     return WIDE.get(dtype, torch.float32)
 
 
@@ -57,13 +57,13 @@ def check_mix(
     combine: str,
     ranks: Tensor | None,
 ) -> tuple[int, int, int, int, int, int]:
-    """Refuse what ``cpu.mix_rows`` cannot take.
+    """Refuse arguments that ``cpu.mix_rows`` cannot take.
 
     Returns:
         T, E, R, I, O and K.
 
     Raises:
-        TypeError: if one is not a tensor.
+        TypeError: if an argument is not a tensor.
         ValueError: if shapes or dtypes disagree, or ``combine`` is unknown.
     """
     if combine not in COMBINES:
@@ -92,7 +92,7 @@ def check_mix(
 
 
 def check_shrink(x: Tensor, factors: Tensor, indices: Tensor) -> tuple[int, int, int, int, int]:
-    """Refuse what ``cpu.shrink_rows`` cannot take, as ``check_mix`` does; T, E, R, W and K."""
+    """Refuse arguments of ``cpu.shrink_rows``, as ``check_mix`` does; returns T, E, R, W and K."""
     try:
         tokens, width = x.shape
         experts, rank, _ = shape = factors.shape
@@ -106,7 +106,7 @@ def check_shrink(x: Tensor, factors: Tensor, indices: Tensor) -> tuple[int, int,
 
 
 def check_expand(weighed: Tensor, factors: Tensor, indices: Tensor) -> tuple[int, int, int, int, int]:
-    """Refuse what ``cpu.expand_rows`` cannot take, as ``check_mix`` does; T, E, R, W and K."""
+    """Refuse arguments of ``cpu.expand_rows``, as ``check_mix`` does; returns T, E, R, W and K."""
     try:
         experts, rank, width = factors.shape
         tokens, top_k = indices.shape
@@ -121,7 +121,7 @@ def check_expand(weighed: Tensor, factors: Tensor, indices: Tensor) -> tuple[int
 def check_gather(
     weighed: Tensor, x: Tensor, indices: Tensor, num_experts: int
 ) -> tuple[int, int, int, int, int]:
-    """Refuse what ``cpu.gather_rows`` cannot take, as ``check_mix`` does; T, E, R, W and K."""
+    """Refuse arguments of ``cpu.gather_rows``, as ``check_mix`` does; returns T, E, R, W and K."""
     if not 0 <= num_experts <= MOST_EXPERTS:
         raise ValueError(f"num_experts must be in [0, {MOST_EXPERTS}], found {quote(num_experts)}")
     try:
@@ -136,7 +136,7 @@ def check_gather(
 
 
 def check_best(scores: Tensor) -> tuple[int, int]:
-    """Refuse what ``cpu.choose_best`` cannot take, as ``check_mix`` does; T and E."""
+    """Refuse arguments of ``cpu.choose_best``, as ``check_mix`` does; returns T and E."""
     try:
         tokens, experts = scores.shape
         if scores.dtype is torch.float32:
@@ -147,7 +147,7 @@ def check_best(scores: Tensor) -> tuple[int, int]:
 
 
 def check_along(x: Tensor, prototypes: Tensor) -> tuple[int, int, int]:
-    """Refuse what ``cpu.choose_along`` cannot take, as ``check_mix`` does; T, E and I."""
+    """Refuse arguments of ``cpu.choose_along``, as ``check_mix`` does; returns T, E and I."""
     try:
         tokens, width = x.shape
         experts, others = prototypes.shape
@@ -162,7 +162,7 @@ def check_choice(experts: int, top_k: int, temperature: float, abstain: float | 
     """Refuse a choice that cannot be made.
 
     Returns:
-        The temperature, and the base model's score divided by it, within what float32 holds.
+        The temperature, and the base model's score divided by it, within the range of float32.
 
     Raises:
         ValueError: if ``top_k`` is not between 1 and E, ``temperature`` is not above 0, or ``abstain`` is not
@@ -187,10 +187,10 @@ def _hold(score: float) -> float:
 
 
 def lay_out(tensor: Tensor, device: torch.device) -> Tensor:
-    """Give the same numbers as operators read them: each as it is, one after another, on their device.
+    """Return the same numbers in the layout that operators read: dense and contiguous, on their device.
 
     Raises:
-        ValueError: if the tensor lies on another device, is sparse or packed, or has no memory.
+        ValueError: if the tensor is on another device, is sparse or packed, or has no memory.
     """
     if tensor.device != device or tensor.layout is not torch.strided:
         raise ValueError(
@@ -198,12 +198,12 @@ def lay_out(tensor: Tensor, device: torch.device) -> Tensor:
             "move it, or make it dense"
         )
     if tensor.numel() and not tensor.data_ptr():
-        raise ValueError("operators take plain tensors, found one whose memory is gone: copy it in time")
+        raise ValueError("operators take plain tensors, found one whose memory was freed: copy it before")
     return tensor.resolve_neg().contiguous()
 
 
 def _refuse(operator: str, given: Mapping[str, object]) -> ValueError | TypeError:
-    """Say what an operator takes, and what it was given."""
+    """Describe what an operator takes, and what it was given."""
     kind: type[ValueError | TypeError] = ValueError
     found = []
     for name, value in given.items():

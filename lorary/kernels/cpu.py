@@ -1,7 +1,7 @@
-"""The operators of ``cpu.cpp`` on tensors: what these are is checked here, what is in them there.
+"""The operators of ``cpu.cpp`` on tensors: tensors are checked here, their values there.
 
 Each raises what the check of its tensors raises (see ``checks.py``), IndexError if an index is not in [0, E),
-and MemoryError if there is none left.
+and MemoryError if no memory is left.
 
 T tokens, E experts, R rank, I layer input, O layer output, W either of these, K experts per token.
 """
@@ -37,15 +37,15 @@ CALLS = {
     "choose": Struct("4P4qdqd"),
     "along": Struct("4P4qdqd"),
 }
-"""What a call is about, as ``cpu.cpp`` reads it: passed one by one, arguments take longer than all checks."""
+"""A call's arguments, as ``cpu.cpp`` reads them: passed one by one, they take longer than all checks."""
 NAMES = {torch.bfloat16: "bfloat16", torch.float32: "float32", torch.float64: "float64"}
-"""The dtypes there are operators for."""
+"""The dtypes that operators take."""
 DEVICE = torch.device("cpu")
 UNKNOWN_EXPERT, UNKNOWN_RANK, NO_ADDRESS = 1, 2, 3
 
 
 def is_compiled_for(x: Tensor) -> bool:
-    """Return whether the compiled operators can take tensors like this one; the first call may build them."""
+    """Return whether the compiled operators can take tensors like this; the first call may compile them."""
     return x.device.type == "cpu" and x.dtype in NAMES and load_object() is not None
 
 
@@ -59,7 +59,7 @@ def mix_rows(
     combine: str,
     ranks: Tensor | None = None,
 ) -> Tensor:
-    """Shrink, weigh and expand; see ``lorary.models.mix``. A weight of 0 leaves its pair out.
+    """Shrink, weight and expand; see ``lorary.models.mix``. A pair of weight 0 is left out.
 
     Args:
         x: ``[T, I]``.
@@ -69,13 +69,14 @@ def mix_rows(
         weights: ``[T, K]`` of ``sum_dtype``.
         onto: ``[T, O]`` to add to, or None.
         combine: ``"outputs"`` or ``"factors"``.
-        ranks: how many of the R each expert uses, ``[E]`` int64; the rest must be zeros. None for all.
+        ranks: the number of the R rows that each expert uses, ``[E]`` int64; the rest must be zeros. None for
+            all.
 
     Returns:
         ``[T, O]``.
 
     Raises:
-        ValueError: also if an expert that is used has a rank that is not in [0, R].
+        ValueError: also if a used expert has a rank that is not in [0, R].
     """
     return _mix_rows(x, a, b_t, indices, weights, onto, combine, ranks, keep=False)[0]
 
@@ -90,10 +91,10 @@ def mix_rows_kept(
     combine: str,
     ranks: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """Do the same for every pair, whatever its weight, and keep what gradients need.
+    """Do the same for every pair, whatever its weight, and keep the values that gradients need.
 
     Returns:
-        ``[T, O]``, and what the shrinking gave, ``[T, K, R]`` of ``sum_dtype``.
+        ``[T, O]``, and the vectors in rank space, ``[T, K, R]`` of ``sum_dtype``.
     """
     return _mix_rows(x, a, b_t, indices, weights, onto, combine, ranks, keep=True)
 
@@ -112,14 +113,14 @@ def _mix_rows(
     sizes = tokens, _, rank, _, outputs, top_k = check_mix(x, a, b_t, indices, weights, onto, combine, ranks)
     y = x.new_empty(tokens, outputs)
     shrunk = weights.new_empty(tokens, top_k, rank)
-    weighed = torch.empty_like(shrunk) if keep else shrunk  # they may be weighed in place
+    weighed = torch.empty_like(shrunk) if keep else shrunk  # they may be weighted in place
     inputs = x, a, b_t, indices, weights, ranks, onto
     _call("mix", x.dtype, inputs, (y, shrunk, weighed), (*sizes, combine == "factors", not keep))
     return y, shrunk
 
 
 def shrink_rows(x: Tensor, factors: Tensor, indices: Tensor) -> Tensor:
-    """Take each token to its experts' rank spaces.
+    """Project each token into its experts' rank spaces.
 
     Args:
         x: ``[T, W]``.
@@ -136,7 +137,7 @@ def shrink_rows(x: Tensor, factors: Tensor, indices: Tensor) -> Tensor:
 
 
 def expand_rows(weighed: Tensor, factors: Tensor, indices: Tensor) -> Tensor:
-    """Add up experts' rows by numbers from rank space.
+    """Add up experts' rows, weighted by numbers from rank space.
 
     Args:
         weighed: ``[T, K, R]`` of ``sum_dtype``.
@@ -153,7 +154,7 @@ def expand_rows(weighed: Tensor, factors: Tensor, indices: Tensor) -> Tensor:
 
 
 def gather_rows(weighed: Tensor, x: Tensor, indices: Tensor, num_experts: int) -> Tensor:
-    """Add up tokens' rows by numbers from rank space: what an expert's factor owes to its tokens.
+    """Add up tokens' rows, weighted by numbers from rank space: the gradient of an expert's factor.
 
     Args:
         weighed: ``[T, K, R]`` of ``sum_dtype``.
@@ -173,7 +174,7 @@ def gather_rows(weighed: Tensor, x: Tensor, indices: Tensor, num_experts: int) -
 def choose_best(
     scores: Tensor, top_k: int, temperature: float, abstain: float | None
 ) -> tuple[Tensor, Tensor]:
-    """Keep the best scores and share weight among them; see ``lorary.routing.keep_top_k``.
+    """Keep the best scores and compute their weights; see ``lorary.routing.keep_top_k``.
 
     Args:
         scores: ``[T, E]`` float32.
@@ -222,7 +223,7 @@ def _empty_choice(x: Tensor, tokens: int, top_k: int) -> tuple[Tensor, Tensor]:
 
 @cache
 def _find(operator: str, dtype: torch.dtype) -> tuple[Callable[..., bytes], Callable[[bytes], int]]:
-    """Find what packs a call, and what is called."""
+    """Find the packed form of a call, and the function that is called."""
     loaded = load_object()
     if loaded is None or dtype not in NAMES:
         kinds = ", ".join(NAMES.values()) if loaded is not None else "nothing on this machine"
@@ -262,18 +263,18 @@ def _call(
 
 
 def _lay_out(tensor: Tensor, held: list[Tensor]) -> int:
-    """Give the address of the same numbers, laid out as operators read them, and hold on to them."""
+    """Return the address of the same numbers in the layout that operators read, and keep them in memory."""
     held.append(lay_out(tensor, DEVICE))
     return held[-1].data_ptr()
 
 
 def _explain(outcome: int, tokens: float, experts: float, rank: float, *_: float) -> Exception:
-    """Say what ``guard.h`` has a number for."""
+    """Return the error that a code of ``guard.h`` stands for."""
     if outcome == UNKNOWN_EXPERT:
         return IndexError(f"indices must be in [0, {experts}), the number of experts")
     if outcome == UNKNOWN_RANK:
         return ValueError(f"ranks must be in [0, {rank}], the rank of the factors")
     if outcome == NO_ADDRESS:
-        return ValueError("operators take plain tensors, found one whose memory is gone")
+        return ValueError("operators take plain tensors, found one whose memory was freed")
     wanted = f"{say_count(int(experts), 'expert')} for {say_count(int(tokens), 'token')}"
     return MemoryError(f"no memory is left to mix {wanted}")

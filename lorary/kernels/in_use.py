@@ -14,11 +14,11 @@ def find_operators(x: Tensor) -> Operators | None:
     """Find the operators in use for tensors like this one; None leaves all to plain PyTorch.
 
     C++ operators are used wherever they can be built, Triton's on CUDA devices that pass ``triton_check``.
-    The environment's ``LORARY_KERNELS`` may be ``0`` for none, or ``triton`` for Triton's without a check,
-    also in its interpreter.
+    The environment variable ``LORARY_KERNELS`` may be ``0`` for none, or ``triton`` for Triton's without a
+    check, also in its interpreter.
 
     Raises:
-        ValueError: if it is anything else.
+        ValueError: if it has another value.
     """
     if torch.compiler.is_compiling():
         return traced.OPERATORS[_choose_kind_for_graph(x.device.type, x.dtype)]
@@ -28,7 +28,7 @@ def find_operators(x: Tensor) -> Operators | None:
 
 @torch.compiler.assume_constant_result
 def _choose_kind_for_graph(device: str, dtype: torch.dtype) -> str:
-    """Look at the environment for a graph that is traced, which cannot."""
+    """Read the environment outside a traced graph, which cannot read it."""
     return _choose_kind(torch.empty(0, device=device, dtype=dtype))
 
 

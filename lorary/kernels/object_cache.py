@@ -1,7 +1,8 @@
-"""Compiled objects, kept where this user alone could have put them, and loaded only as they were written.
+"""Compiled objects, kept where only this user could have put them, and loaded only if unchanged.
 
-An object's name ends with the SHA-256 of its bytes: one step puts both in place, and damage to either shows.
-Folder and object are held open from the check to the loading, so that what is checked is what is loaded.
+An object's name ends with the SHA-256 of its bytes: one step puts both in place, and damage to either is
+detected. Folder and object are held open from the check to the loading, so that what is checked is what is
+loaded.
 """
 
 import ctypes
@@ -18,20 +19,20 @@ from pathlib import Path
 from lorary.files import open_cache_folder, quote, write_whole
 
 LEFTOVERS = (".new-", ".lorary-")
-"""How names begin that are of no use once the process that wrote them is gone."""
-OLD = 24 * 3600  # seconds: nobody compiles that long
+"""Prefixes of names that are useless once the process that wrote them has ended."""
+OLD = 24 * 3600  # seconds; no compilation takes that long
 
 logger = logging.getLogger("lorary")
 
 
 def open_folder() -> Path | None:
-    """Open the folder of compiled objects; None, with a warning, if it is not this user's alone."""
+    """Open the folder of compiled objects; None, with a warning, if others can write to it."""
     try:
         return open_cache_folder("kernels")
     except (OSError, RuntimeError) as failure:  # RuntimeError: a user without a home
         logger.warning(
-            "lorary's operators cannot be kept, every process compiles them anew, which takes seconds: %s: "
-            "set LORARY_CACHE to a folder of your own",
+            "lorary's operators cannot be kept, so every process compiles them again, which takes "
+            "seconds: %s: set LORARY_CACHE to a folder of your own",
             quote(str(failure)),
         )
         return None
@@ -41,11 +42,11 @@ def load_kept(folder: Path, key: str) -> ctypes.CDLL | None:
     """Load the object of a key; one that is damaged or cannot be loaded is removed.
 
     Args:
-        folder: as ``open_folder`` gives it.
+        folder: from ``open_folder``.
         key: what the object depends on, as letters and digits.
 
     Returns:
-        The loaded object; None if there is none that is whole.
+        The loaded object; None if there is no intact one.
     """
     try:
         with _open_folder(folder) as place:
@@ -60,10 +61,10 @@ def load_kept(folder: Path, key: str) -> ctypes.CDLL | None:
 def keep_object(folder: Path, key: str, built: Path) -> ctypes.CDLL | None:
     """Write an object into the folder, completely or not at all, and load it from there.
 
-    Two processes may do so at once. What processes that were killed left behind is removed.
+    Two processes may do so at once. Files that killed processes left behind are removed.
 
     Returns:
-        The loaded object; None if it cannot be kept, or not be loaded from there.
+        The loaded object; None if it cannot be kept, or cannot be loaded from there.
     """
     content = built.read_bytes()
     try:
@@ -77,7 +78,7 @@ def keep_object(folder: Path, key: str, built: Path) -> ctypes.CDLL | None:
 
 @contextmanager
 def _open_folder(folder: Path) -> Iterator[int]:
-    """Hold a folder open; another one may take its name meanwhile, if others may write above it."""
+    """Hold a folder open; meanwhile another folder may take its name, if others may write to its parent."""
     place = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
     try:
         status = os.fstat(place)
@@ -92,7 +93,7 @@ def _load_or_remove(folder: Path, place: int, name: str) -> ctypes.CDLL | None:
     try:
         return _load_whole(folder, place, name)
     except OSError as failure:
-        logger.info("%s is not used and built anew: %s", quote(str(folder / name)), quote(str(failure)))
+        logger.info("%s is not used and is built again: %s", quote(str(folder / name)), quote(str(failure)))
         _remove(place, name)
         return None
 
@@ -112,7 +113,7 @@ def _load_whole(folder: Path, place: int, name: str) -> ctypes.CDLL:
             raise OSError("its bytes are not those that were written")
         opened = f"/proc/self/fd/{descriptor}"
         if os.path.exists(opened):
-            # Left open: the loader takes a name that it knows for the same object.
+            # Left open: the loader treats a name that it knows as the same object.
             return ctypes.CDLL(opened)
     except BaseException:
         os.close(descriptor)

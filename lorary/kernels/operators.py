@@ -6,10 +6,10 @@ from torch import Tensor
 
 
 class Operators(Protocol):
-    """The operators that a routed model answers by; ``cpu.py`` says what each does."""
+    """The operators of inference with a routed model; ``cpu.py`` describes each."""
 
     FOR_ANY_SIZE: bool
-    """Whether there is no size at which plain PyTorch's wide products are to be preferred."""
+    """Whether they are preferred at all sizes to plain PyTorch's wide products."""
 
     def mix_rows(
         self,
@@ -22,21 +22,21 @@ class Operators(Protocol):
         combine: str,
         ranks: Tensor | None = None,
     ) -> Tensor:
-        """Shrink, weigh and expand."""
+        """Shrink, weight and expand."""
 
     def choose_best(
         self, scores: Tensor, top_k: int, temperature: float, abstain: float | None
     ) -> tuple[Tensor, Tensor]:
-        """Keep the best scores and share weight among them."""
+        """Keep the best scores and compute their weights."""
 
     def choose_along(
         self, x: Tensor, prototypes: Tensor, top_k: int, temperature: float, abstain: float | None
     ) -> tuple[Tensor, Tensor]:
-        """Score along prototypes, then the same."""
+        """Score along prototypes, then do the same."""
 
 
 class TrainingOperators(Operators, Protocol):
-    """These, and what gradients are made by."""
+    """These operators, and those for gradients."""
 
     def mix_rows_kept(
         self,
@@ -49,13 +49,13 @@ class TrainingOperators(Operators, Protocol):
         combine: str,
         ranks: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
-        """Shrink, weigh and expand; keep what the gradients need."""
+        """Shrink, weight and expand; keep the values that gradients need."""
 
     def shrink_rows(self, x: Tensor, factors: Tensor, indices: Tensor) -> Tensor:
-        """Go to rank space."""
+        """Project into rank space."""
 
     def expand_rows(self, weighed: Tensor, factors: Tensor, indices: Tensor) -> Tensor:
-        """Go from rank space to rows."""
+        """Expand from rank space to rows."""
 
     def gather_rows(self, weighed: Tensor, x: Tensor, indices: Tensor, num_experts: int) -> Tensor:
         """Sum rows per expert."""

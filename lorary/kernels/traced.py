@@ -1,6 +1,6 @@
-"""The operators as ``torch.compile`` and CUDA graphs know them: names in a graph, called when it runs.
+"""The operators as ``torch.compile`` and CUDA graphs see them: names in a graph, called when it runs.
 
-Without gradients only; where these are wanted, plain PyTorch is traced.
+Without gradients only; if gradients are needed, plain PyTorch is traced.
 """
 
 from collections.abc import Mapping
@@ -16,7 +16,7 @@ from lorary.kernels.triton_modules import import_triton
 
 @dataclass
 class Traced:
-    """The operators that a model answers by, as nodes of a graph; see ``cpu.py``."""
+    """The operators of inference, as nodes of a graph; see ``cpu.py``."""
 
     FOR_ANY_SIZE: bool
     """Whether they are Triton's."""
@@ -32,19 +32,19 @@ class Traced:
         combine: str,
         ranks: Tensor | None = None,
     ) -> Tensor:
-        """Shrink, weigh and expand."""
+        """Shrink, weight and expand."""
         return _mix_rows(x, a, b_t, indices, weights, onto, combine, ranks, self.FOR_ANY_SIZE)
 
     def choose_best(
         self, scores: Tensor, top_k: int, temperature: float, abstain: float | None
     ) -> tuple[Tensor, Tensor]:
-        """Keep the best scores and share weight among them."""
+        """Keep the best scores and compute their weights."""
         return _choose_best(scores, top_k, temperature, abstain, self.FOR_ANY_SIZE)
 
     def choose_along(
         self, x: Tensor, prototypes: Tensor, top_k: int, temperature: float, abstain: float | None
     ) -> tuple[Tensor, Tensor]:
-        """Score along prototypes, then the same."""
+        """Score along prototypes, then do the same."""
         return _choose_along(x, prototypes, top_k, temperature, abstain, self.FOR_ANY_SIZE)
 
 

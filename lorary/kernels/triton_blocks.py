@@ -1,4 +1,4 @@
-"""Pairs in blocks of one expert each, cut in Triton: a few launches, no waiting for the device.
+"""Pairs in blocks of one expert each, divided in Triton: a few launches, and no waiting for the device.
 
 T tokens, E experts, K experts per token, N blocks, P pairs of a block. A pair is a token and one of its
 experts, number ``token * K + choice``.
@@ -14,31 +14,31 @@ from lorary.kernels.triton_device import LAUNCH
 from lorary.kernels.triton_kernels.blocks import cut_kernel, key_kernel
 
 BLOCK_KEYS = 256
-MOST_PAIRS = 2**30  # what 32 bits can number, and some to spare
+MOST_PAIRS = 2**30  # within 32 bits, with some to spare
 BLOCK_CUTS = 16  # blocks that one program describes
 
 
 @dataclass(frozen=True)
 class Blocks:
-    """Each choice's tokens sorted by expert, and each expert's cut into blocks.
+    """Each choice's tokens sorted by expert, and each expert's tokens divided into blocks.
 
-    Beside the experts, number E owns the pairs that are left out, and E + 1 those of an unknown expert.
+    Besides the experts, number E owns the pairs that are left out, and E + 1 those of an unknown expert.
     """
 
     order: Tensor
     """Sorted tokens, ``[K, T]`` int64."""
     owners: Tensor
-    """Whose each block is, ``[K, N]`` int32; above E + 1 where a block is empty."""
+    """The owner of each block, ``[K, N]`` int32; above E + 1 for an empty block."""
     starts: Tensor
     """Each block's first place in ``order``, ``[K, N]`` int32."""
     ends: Tensor
     """The place after the last of its owner, ``[K, N]`` int32."""
     size: int
-    """P, how many places a block has at most."""
+    """P, the maximum number of places of a block."""
 
 
 def cut_blocks(indices: Tensor, num_experts: int, weights: Tensor | None = None) -> Blocks:
-    """Sort the pairs of every choice by expert, each expert's beginning a block of its own.
+    """Sort the pairs of every choice by expert; each expert's pairs start a new block.
 
     Args:
         indices: ``[T, K]`` int64, contiguous, with at least one pair.
@@ -61,7 +61,8 @@ def cut_blocks(indices: Tensor, num_experts: int, weights: Tensor | None = None)
         **LAUNCH,
     )
     keys, order = keys.sort(dim=1, stable=True)
-    # As many as an expert has on average: more would be empty, fewer would read factors more often.
+    # As many places as an expert has pairs on average: more would be empty, fewer would read factors more
+    # often.
     size = min(64, max(16, triton.next_power_of_2(triton.cdiv(tokens, max(1, num_experts)))))
     num_owners = num_experts + 2
     num_blocks = triton.cdiv(tokens, size) + min(num_owners, tokens)

@@ -1,4 +1,4 @@
-"""Whether Triton's operators give on a device what PyTorch gives there: tried once, before models use them.
+"""Whether Triton's operators agree with PyTorch on a device: tested once, before models use them.
 
 T tokens, E experts, R rank, I layer input, O layer output, K experts per token.
 """
@@ -13,7 +13,7 @@ from lorary.kernels import triton_ops
 from lorary.kernels.checks import sum_dtype
 
 TOLERANCES = {torch.bfloat16: 2e-2, torch.float16: 5e-3, torch.float32: 1e-4, torch.float64: 1e-9}
-SHARE_TOLERANCE = 1e-5  # of weights, which are float32 whatever a model's dtype
+SHARE_TOLERANCE = 1e-5  # tolerance of weights, which are float32 for every dtype of a model
 FEW, MANY = 4, triton_ops.FEW_PAIRS
 EXPERTS, RANK, INPUTS, OUTPUTS, TOP_K = 24, 16, 64, 96, 2
 
@@ -25,7 +25,7 @@ def is_right_on(device: torch.device, dtype: torch.dtype) -> bool:
     """Return whether they can be used; a warning says why not."""
     try:
         faults = [fault for tokens in (FEW, MANY) for fault in _find_faults(tokens, device, dtype)]
-    except Exception as failure:  # whatever stops a compiler, a driver or a device
+    except Exception as failure:  # any error of a compiler, a driver or a device
         faults = [f"{type(failure).__name__}: {failure}"]
     if faults:
         logger.warning(
@@ -37,7 +37,7 @@ def is_right_on(device: torch.device, dtype: torch.dtype) -> bool:
 
 
 def _find_faults(tokens: int, device: torch.device, dtype: torch.dtype) -> list[str]:
-    """Compare all operators with float64, on numbers that are drawn."""
+    """Compare all operators with float64, on random numbers."""
     generator = torch.Generator().manual_seed(0)
 
     def draw(*size: int) -> Tensor:

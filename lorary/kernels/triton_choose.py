@@ -1,7 +1,7 @@
 """Choosing experts in Triton: scores in parts, then the best of their sums and a softmax over these.
 
-T tokens, E experts, I layer input, K experts per token, N parts. In kernels T, E, K and W say how many
-tokens, experts, choices and columns a program works on at a time.
+T tokens, E experts, I layer input, K experts per token, N parts. In kernels T, E, K and W are the numbers
+of tokens, experts, choices and columns that a program works on at a time.
 """
 
 import torch
@@ -22,7 +22,7 @@ ENOUGH_PROGRAMS = 64  # to keep a device busy while it reads prototypes
 def choose_best(
     scores: Tensor, top_k: int, temperature: float, abstain: float | None
 ) -> tuple[Tensor, Tensor]:
-    """Keep the best scores and share weight among them; see ``cpu.choose_best``."""
+    """Keep the best scores and compute their weights; see ``cpu.choose_best``."""
     _, experts = check_best(scores)
     temperature, base = check_choice(experts, top_k, temperature, abstain)
     (scores,) = lay_out_all(scores)
@@ -41,7 +41,7 @@ def choose_along(
 
 
 def score_parts(x: Tensor, prototypes: Tensor) -> Tensor:
-    """Multiply tokens and prototypes, the layer's input cut into parts where there are few of both.
+    """Multiply tokens and prototypes, with the layer's input divided into parts if there are few of both.
 
     Args:
         x: ``[T, I]``, contiguous.
@@ -52,7 +52,7 @@ def score_parts(x: Tensor, prototypes: Tensor) -> Tensor:
     """
     tokens, width = x.shape
     experts = len(prototypes)
-    # Products need sixteen of everything.
+    # Products need at least 16 in each dimension.
     block_tokens = 16 if tokens <= 64 else 64
     block_experts = min(64, max(16, triton.next_power_of_2(experts)))
     blocks = triton.cdiv(tokens, block_tokens), triton.cdiv(experts, block_experts)

@@ -1,4 +1,4 @@
-"""What Triton's operators must know of tensors and of where they run."""
+"""What Triton's operators need to know about tensors and their device."""
 
 import os
 from collections.abc import Callable, Iterator
@@ -16,9 +16,9 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 DTYPES = (torch.bfloat16, torch.float16, torch.float32, torch.float64)
-"""The dtypes there are operators for."""
+"""The dtypes that operators take."""
 LAUNCH: dict[str, Any] = {"enable_fp_fusion": True}
-"""How kernels are compiled: products and sums in one instruction, of which Triton wants to be told."""
+"""How kernels are compiled: products and sums in one instruction, which Triton must be told."""
 IS_INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"
 """Whether Triton runs on the CPU, slowly."""
 
@@ -29,7 +29,7 @@ def is_triton_for(x: Tensor) -> bool:
 
 
 def lay_out_all(*tensors: Tensor | None) -> Iterator[Any]:
-    """Lay tensors out as kernels read them; None stays None.
+    """Bring tensors into the layout that kernels read; None stays None.
 
     Raises:
         ValueError: if they are not all on the first one's device, there are no operators for its dtype, or
@@ -49,15 +49,15 @@ def choose_wide(x: Tensor) -> tl.dtype:
 
 
 def needs_widening(x: Tensor) -> bool:
-    """Return whether numbers go into a product as wide as its sums: the interpreter has no bfloat16 there."""
+    """Return whether numbers are converted to the dtype of sums before products, as in the interpreter."""
     return IS_INTERPRETED or x.dtype == torch.float64
 
 
 def choose_precision(x: Tensor) -> str:
-    """Say how a product of float32 numbers with numbers of ``x`` is made.
+    """Return how a product of float32 numbers with numbers of ``x`` is computed.
 
-    Numbers of 16 bits fit into TF32 as they are, and three products of tensor cores hold the others' float32;
-    those of 32 bits are multiplied as such.
+    Numbers of 16 bits fit into TF32 exactly, and three products on tensor cores represent the others'
+    float32; those of 32 bits are multiplied as such.
     """
     return "tf32x3" if x.dtype in (torch.bfloat16, torch.float16) else "ieee"
 

@@ -1,12 +1,12 @@
-"""Experts for many tokens in Triton: a program works on a block of one expert's pairs, by tensor cores.
+"""Experts for many tokens in Triton: a program works on a block of one expert's pairs, with tensor cores.
 
-Experts are added choice by choice, so that a launch writes each token once: no atomics, the same bits every
-time. The first launch starts from what is added to, the last one rounds.
+Experts are added choice by choice, so that a launch writes each token once: no atomics, and the same bits
+every time. The first launch starts from ``onto``, the last one rounds.
 
-Tensors of blocks are contiguous and fit together: ``triton_ops`` sees to that.
+Tensors of blocks are contiguous and have matching shapes, as ``triton_ops`` ensures.
 
-T tokens, E experts, R rank, W layer input or output, K experts per token. In kernels P, R and W say how many
-pairs, ranks and columns a program works on at a time.
+T tokens, E experts, R rank, W layer input or output, K experts per token. In kernels P, R and W are the
+numbers of pairs, ranks and columns that a program works on at a time.
 """
 
 import torch
@@ -26,13 +26,13 @@ from lorary.kernels.triton_device import (
 from lorary.kernels.triton_kernels.grouped import expand_kernel, gather_kernel, shrink_kernel
 
 SHRUNK_WIDTH = 128
-EXPANDED_NUMBERS = 4096  # of the output, that one program adds to
+EXPANDED_NUMBERS = 4096  # columns of the output that one program adds to
 GATHERED_PAIRS = 16
 GATHERED_WIDTH = 64
 
 
 def shrink_blocks(x: Tensor, factors: Tensor, blocks: Blocks, ranks: Tensor | None) -> Tensor:
-    """Take each token to its experts' rank spaces; see ``cpu.shrink_rows``.
+    """Project each token into its experts' rank spaces; see ``cpu.shrink_rows``.
 
     Args:
         x: ``[T, W]``.
@@ -41,8 +41,8 @@ def shrink_blocks(x: Tensor, factors: Tensor, blocks: Blocks, ranks: Tensor | No
         ranks: ``[E]``, or None.
 
     Returns:
-        ``[T, K, R]`` of ``sum_dtype``; 0 for an unknown expert, whatever was there before for pairs that are
-        left out.
+        ``[T, K, R]`` of ``sum_dtype``; 0 for an unknown expert; undefined for pairs that
+        are left out.
     """
     rank, width = factors.shape[1:]
     top_k, tokens = blocks.order.shape
@@ -67,11 +67,11 @@ def expand_blocks(
     combine: str,
     ranks: Tensor | None,
 ) -> Tensor:
-    """Weigh in rank space and add up experts' rows; see ``cpu.mix_rows``.
+    """Weight in rank space and add up experts' rows; see ``cpu.mix_rows``.
 
     Args:
         shrunk: ``[T, K, R]`` of ``sum_dtype``.
-        weights: ``[T, K]``; None where ``shrunk`` is weighed already, ``combine`` being ``"outputs"``.
+        weights: ``[T, K]``; None if ``shrunk`` is weighted already, with ``combine="outputs"``.
         factors: ``[E, R, W]``.
         blocks: of these tokens and experts.
         onto: ``[T, W]`` to add to, or None.
@@ -103,7 +103,7 @@ def expand_blocks(
 
 @on_its_device
 def gather_rows(weighed: Tensor, x: Tensor, indices: Tensor, num_experts: int) -> Tensor:
-    """Add up tokens' rows by numbers from rank space; see ``cpu.gather_rows``."""
+    """Add up tokens' rows, weighted by numbers from rank space; see ``cpu.gather_rows``."""
     _, _, rank, width, top_k = check_gather(weighed, x, indices, num_experts)
     x, weighed, indices = lay_out_all(x, weighed, indices)
     chosen, order = indices.reshape(-1).sort(stable=True)
@@ -120,5 +120,5 @@ def gather_rows(weighed: Tensor, x: Tensor, indices: Tensor, num_experts: int) -
 
 
 def _choose_block_rank(rank: int, ranks: Tensor | None) -> int:
-    """Say how much of the rank to work on at a time: little, where most experts may have little."""
+    """Return how much of the rank to work on at a time: little if most experts may have a low rank."""
     return 16 if ranks is not None else min(64, max(16, triton.next_power_of_2(rank)))

@@ -1,4 +1,4 @@
-"""Triton's side of the kernels, by name: not everywhere, and slow to import, so it waits until needed."""
+"""Triton's side of the kernels, by name: not everywhere available and slow, so imported when needed."""
 
 from functools import cache
 from importlib import import_module
@@ -12,7 +12,7 @@ from lorary.kernels.operators import TrainingOperators
 
 @cache
 def import_triton(part: str) -> Any:
-    """Import ``lorary.kernels.triton_<part>``; afterwards that takes no time, since layers ask at every call.
+    """Import ``lorary.kernels.triton_<part>``; later calls take no time, since layers ask at every call.
 
     Raises:
         ImportError: if there is no Triton.
@@ -26,6 +26,6 @@ def is_triton_for(x: Tensor) -> bool:
 
 
 def load_triton() -> TrainingOperators:
-    """Give Triton's operators, imported when they are first asked for."""
+    """Return Triton's operators, which are imported at the first call."""
     operators: TrainingOperators = import_triton("ops")
     return operators

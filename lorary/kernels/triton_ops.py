@@ -1,8 +1,9 @@
 """The operators of ``cpu.py`` for CUDA devices, in Triton; ``TRITON_INTERPRET=1`` runs them on CPUs, slowly.
 
-Few pairs of a token and an expert, as in a decode step, are worked on one by one; many are sorted by expert
-first. Shapes and dtypes are checked. Whether experts exist is not looked at, which would take longer than a
-layer: nothing is read for an unknown one, which gives NaN, or 0 in rank space. A rank beyond R counts as R.
+Few pairs of a token and an expert, as in a decode step, are computed one by one; many are sorted by expert
+first. Shapes and dtypes are checked. Whether experts exist is not checked, which would take longer than a
+layer: nothing is read for an unknown expert, and its result is NaN, or 0 in rank space. A rank beyond R
+counts as R.
 
 T tokens, E experts, R rank, K experts per token.
 """
@@ -31,7 +32,7 @@ def mix_rows(
     combine: str,
     ranks: Tensor | None = None,
 ) -> Tensor:
-    """Shrink, weigh and expand; see ``cpu.mix_rows``."""
+    """Shrink, weight and expand; see ``cpu.mix_rows``."""
     check_mix(x, a, b_t, indices, weights, onto, combine, ranks)
     x, a, b_t, indices, weights, onto, ranks = lay_out_all(x, a, b_t, indices, weights, onto, ranks)
     if indices.numel() <= FEW_PAIRS:
@@ -52,7 +53,7 @@ def mix_rows_kept(
     combine: str,
     ranks: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """Do the same, and keep what gradients need; see ``cpu.mix_rows_kept``."""
+    """Do the same, and keep the values that gradients need; see ``cpu.mix_rows_kept``."""
     check_mix(x, a, b_t, indices, weights, onto, combine, ranks)
     x, a, b_t, indices, weights, onto, ranks = lay_out_all(x, a, b_t, indices, weights, onto, ranks)
     if indices.numel() <= FEW_PAIRS:
@@ -65,7 +66,7 @@ def mix_rows_kept(
 
 @on_its_device
 def shrink_rows(x: Tensor, factors: Tensor, indices: Tensor) -> Tensor:
-    """Take each token to its experts' rank spaces; see ``cpu.shrink_rows``."""
+    """Project each token into its experts' rank spaces; see ``cpu.shrink_rows``."""
     check_shrink(x, factors, indices)
     x, factors, indices = lay_out_all(x, factors, indices)
     if indices.numel() <= FEW_PAIRS:
@@ -75,7 +76,7 @@ def shrink_rows(x: Tensor, factors: Tensor, indices: Tensor) -> Tensor:
 
 @on_its_device
 def expand_rows(weighed: Tensor, factors: Tensor, indices: Tensor) -> Tensor:
-    """Add up experts' rows by numbers from rank space; see ``cpu.expand_rows``."""
+    """Add up experts' rows, weighted by numbers from rank space; see ``cpu.expand_rows``."""
     check_expand(weighed, factors, indices)
     factors, weighed, indices = lay_out_all(factors, weighed, indices)
     if indices.numel() <= FEW_PAIRS:

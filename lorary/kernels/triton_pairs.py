@@ -1,9 +1,9 @@
 """Experts for few tokens in Triton: a program reads one expert's factor for one pair; nothing is sorted.
 
-Tensors are contiguous and fit together: ``triton_ops`` sees to that.
+Tensors are contiguous and have matching shapes, as ``triton_ops`` ensures.
 
-T tokens, E experts, R rank, W layer input or output, K experts per token. In kernels R and W say how many
-ranks and columns a program works on at a time. A pair is a token and one of its experts.
+T tokens, E experts, R rank, W layer input or output, K experts per token. In kernels R and W are the numbers
+of ranks and columns that a program works on at a time. A pair is a token and one of its experts.
 """
 
 import triton
@@ -22,7 +22,7 @@ EXPANDED_WIDTH = 256
 def shrink_pairs(
     x: Tensor, factors: Tensor, indices: Tensor, weights: Tensor | None, ranks: Tensor | None
 ) -> Tensor:
-    """Take each token to its experts' rank spaces; see ``cpu.shrink_rows``.
+    """Project each token into its experts' rank spaces; see ``cpu.shrink_rows``.
 
     Args:
         x: ``[T, W]``.
@@ -57,7 +57,7 @@ def expand_tokens(
     combine: str,
     ranks: Tensor | None,
 ) -> Tensor:
-    """Weigh in rank space and add up experts' rows; see ``triton_grouped.expand_blocks``."""
+    """Weight in rank space and add up experts' rows; see ``triton_grouped.expand_blocks``."""
     experts, rank, width = factors.shape
     tokens, top_k = indices.shape
     y = factors.new_empty(tokens, width)

@@ -1,4 +1,4 @@
-"""Maths on stacks of factor pairs ``b @ a``: pure functions, batched, that rarely form the product itself."""
+"""Functions of stacks of factor pairs ``b @ a``: pure and batched; they rarely form the product itself."""
 
 from lorary.lowrank.compress import compress, compress_dense
 from lorary.lowrank.core import core_space

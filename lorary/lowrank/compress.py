@@ -15,21 +15,21 @@ from lorary.lowrank.svd import thin_svd
 
 # Above this rank two Gram matrices and an eigenproblem cost more than forming the product.
 _MOST_RANKS = 512
-# Up to this width all singular values of a product are found, above it only the leading ones.
+# Up to this width all singular values of a product are computed, above it only the leading ones.
 _MOST_COLUMNS = 320
-# Factors whose product is this much smaller than they are, in squares, nearly cancel.
+# Factors nearly cancel if the squared norm of their product is smaller than theirs by this factor.
 _CANCELLING = 1e-4
 
 
 class Compressed(NamedTuple):
-    """Factors of lower rank, and what they lost."""
+    """Factors of lower rank, and their error."""
 
     a: Tensor
     """``[R, I]``."""
     b: Tensor
     """``[O, R]``."""
     error: float
-    """Frobenius norm of what was cut off, relative to the whole; 0 where nothing was."""
+    """Relative truncation error in the Frobenius norm; 0 if nothing was truncated."""
 
 
 def compress(a: Tensor, b: Tensor, *, rank: int | None = None, energy: float | None = None) -> Compressed:
@@ -41,12 +41,12 @@ def compress(a: Tensor, b: Tensor, *, rank: int | None = None, energy: float | N
     Args:
         a: down-projection, ``[S, I]``.
         b: up-projection, ``[O, S]``.
-        rank: R; a pair that has no higher rank comes back as it is.
-        energy: instead of a rank: the least share of the squared singular values to keep, in (0, 1].
+        rank: R; a pair that has no higher rank is returned unchanged.
+        energy: instead of a rank: the minimum share of the squared singular values to keep, in (0, 1].
 
     Returns:
-        ``a [R, I]`` and ``b [O, R]``, each with half of every singular value, in float64 where a factor is,
-        else float32; and the exact relative error.
+        ``a [R, I]`` and ``b [O, R]``, each with the square root of every singular value, in float64 if a
+        factor is, else float32; and the exact relative error.
 
     Raises:
         ValueError: if not exactly one of ``rank`` and ``energy`` is given, it is out of range, or the factors
@@ -64,7 +64,7 @@ def compress(a: Tensor, b: Tensor, *, rank: int | None = None, energy: float | N
     # b @ a has the singular values of the S x S matrix root^T @ a.
     squared, vectors = torch.linalg.eigh(root.mT @ gram_a @ root)
     squared, vectors = squared.flip(0).clamp(min=0), vectors.flip(1)
-    # What the Gram matrices' rounding is relative to.
+    # The scale of the Gram matrices' rounding errors.
     scale = (gram_a.diagonal() * gram_b.diagonal()).sum()
     if squared[0] < _CANCELLING * scale:
         return _compress_by_qr(a, b, rank, energy)
@@ -78,7 +78,7 @@ def compress(a: Tensor, b: Tensor, *, rank: int | None = None, energy: float | N
 
 
 def _compress_by_qr(a: Tensor, b: Tensor, rank: int | None, energy: float | None) -> Compressed:
-    """Cut factors that nearly cancel, or are zero: three times as slow, but nothing is squared."""
+    """Truncate factors that nearly cancel, or are zero: three times as slow, but nothing is squared."""
     u, s, v = thin_svd(a.double(), b.double())
     kept = _count_kept(s.square(), rank, energy)
     half = s[:kept].sqrt()
@@ -89,15 +89,15 @@ def _compress_by_qr(a: Tensor, b: Tensor, rank: int | None, energy: float | None
 def compress_dense(d: Tensor, *, rank: int | None = None, energy: float | None = None) -> Compressed:
     """Approximate a weight change by factors.
 
-    All singular values are found (from a Gram matrix in float64) where the narrower side has at most 320
-    numbers, a large share of them is kept, or an energy is asked for. Else only the leading ones are, by
-    block Lanczos: what is kept then falls short of the most possible by a few millionths. The error is that
-    of the factors returned, either way.
+    All singular values are computed (from a Gram matrix in float64) if the narrower side has at most
+    320 numbers, a large share of them is kept, or an energy is given. Otherwise only the leading ones
+    are, by block Lanczos: the kept energy is then below the maximum by a few millionths. In both cases the
+    error is that of the returned factors.
 
     Args:
         d: the weight change, ``[O, I]``, float32 or float64.
         rank: R; at most ``min(O, I)`` is used.
-        energy: instead of a rank: the least share of the squared singular values to keep, in (0, 1].
+        energy: instead of a rank: the minimum share of the squared singular values to keep, in (0, 1].
 
     Returns:
         ``a [R, I]`` and ``b [O, R]``, each with half of every singular value, in the dtype of ``d``; and
@@ -139,7 +139,7 @@ def _check_goal(rank: int | None, energy: float | None) -> None:
 
 
 def _count_kept(squared: Tensor, rank: int | None, energy: float | None) -> int:
-    """Count the singular values to keep, of squares ``[S]`` in falling order; at least one."""
+    """Count the singular values to keep, given their squares ``[S]`` in descending order; at least one."""
     if energy is None:
         assert rank is not None
         return rank

@@ -15,7 +15,7 @@ from lorary.lowrank.root import gram_root
 
 
 class CoreSpace(NamedTuple):
-    """Bases of what experts read and write in one layer, and their weight changes in these coordinates."""
+    """Bases of the experts' inputs and outputs in a layer, and their weight changes in these coordinates."""
 
     basis_a: Tensor
     """Orthonormal input directions, ``[I, N]``."""
@@ -30,7 +30,7 @@ def core_space(pairs: Sequence[tuple[Tensor, Tensor]]) -> CoreSpace:
 
     The input directions are the right singular vectors of ``[D_1; ...; D_E]``, the output directions the left
     ones of ``[D_1 ... D_E]``. Unlike a basis of the stacked factors themselves, these do not depend on how a
-    weight change is factored or on the experts' order (but for signs, and for equal singular values).
+    weight change is factored or on the experts' order (except for signs and equal singular values).
 
     Args:
         pairs: one ``(a [R_e, I], b [O, R_e])`` per expert; ranks may differ.
@@ -71,21 +71,21 @@ def _root_of(rows: Tensor) -> Tensor:
 
 
 def _leading_basis(rows: Tensor) -> tuple[Tensor, Tensor]:
-    """Find the right singular vectors of ``rows [S, I]`` that count, and their singular values."""
+    """Find the significant right singular vectors of ``rows [S, I]``, and their singular values."""
     if rows.shape[0] > rows.shape[1]:
         squared, vectors = torch.linalg.eigh(rows.mT @ rows)
     else:
         squared, left = torch.linalg.eigh(rows @ rows.mT)
         vectors = rows.mT @ left
     values = squared.clamp(min=0).sqrt().flip(0)
-    # What is weaker, relative to the strongest direction, is rounding of the Gram matrix.
+    # Weaker directions, relative to the strongest, are rounding errors of the Gram matrix.
     smallest = 4 * (len(rows) * torch.finfo(rows.dtype).eps) ** 0.5 * values[0]
     count = max(1, int((values > smallest).sum()))
     return _straighten(vectors.flip(1)[:, :count]), values[:count]
 
 
 def _straighten(vectors: Tensor) -> Tensor:
-    """Make columns orthonormal that nearly are orthogonal: from a Gram matrix, weak ones are not quite."""
+    """Make nearly orthogonal columns orthonormal: from a Gram matrix, weak ones are not quite orthogonal."""
     lengths = torch.linalg.vector_norm(vectors, dim=0)
     if not lengths.all():
         # All experts are zero: any direction will do.

@@ -9,7 +9,7 @@ from torch import Tensor
 from lorary.lowrank.pairs import match_pair
 
 _BLOCK_ROWS = 1024
-"""Rows of factors whose products with all others are held at a time."""
+"""Rows of factors whose products with all others are in memory at a time."""
 
 
 def gram_inner(a: Tensor, b: Tensor) -> Tensor:
@@ -23,7 +23,7 @@ def gram_inner(a: Tensor, b: Tensor) -> Tensor:
         b: up-projections, ``[*, E, O, R]``.
 
     Returns:
-        A symmetric matrix ``[*, E, E]``: float64 where a factor is, else float32.
+        A symmetric matrix ``[*, E, E]``: float64 if a factor is, else float32.
 
     Raises:
         ValueError: if the factors disagree on R or a leading size, or have no size E.
@@ -34,7 +34,7 @@ def gram_inner(a: Tensor, b: Tensor) -> Tensor:
     experts, rank = a.shape[-3:-1]
     rows_a, rows_b = a.flatten(-3, -2), b.mT.flatten(-3, -2)
     inner = a.new_zeros(*a.shape[:-3], experts, experts)
-    # Some experts at a time, with those that follow: half the work, and products of bounded size.
+    # Some experts at a time with those that follow: half the operations, and products of bounded size.
     step = max(1, _BLOCK_ROWS // max(1, rank))
     for start in range(0, experts, step):
         stop = min(start + step, experts)
@@ -55,7 +55,7 @@ def frobenius_norm(a: Tensor, b: Tensor) -> Tensor:
         b: up-projections, ``[*, O, R]``.
 
     Returns:
-        Norms ``[*]``: float64 where a factor is, else float32.
+        Norms ``[*]``: float64 if a factor is, else float32.
 
     Raises:
         ValueError: if ``a`` and ``b`` disagree on R or a leading size.

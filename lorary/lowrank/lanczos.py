@@ -1,13 +1,13 @@
-"""The leading right singular vectors of a wide matrix, where all of them would take too long.
+"""The leading right singular vectors of a wide matrix, for which computing all would take too long.
 
-Shape letters: O rows and I columns of the matrix, R vectors wanted, K vectors of the space searched.
+Shape letters: O rows and I columns of the matrix, R vectors to find, K vectors of the search space.
 """
 
 import torch
 from torch import Tensor
 
 # The search ends when one more block adds less than this to the kept energy, relative to it. Measured on
-# gaussian matrices, the hardest ones: what is kept then falls short of the most possible by 3e-6.
+# gaussian matrices, the hardest ones: the kept energy is then below the maximum by 3e-6.
 _TOLERANCE = 1e-5
 
 
@@ -16,14 +16,14 @@ def leading_right_space(matrix: Tensor, rank: int) -> Tensor:
 
     The space ``[x, G x, G^2 x, ...]`` with ``G = matrix^T matrix`` grows by R vectors at a time, each block
     orthogonal to all before it; the best R directions within it are taken. It starts from gaussian vectors of
-    a fixed seed, so the same matrix gives the same answer, and a space that grew to full size is exact.
+    a fixed seed, so the same matrix gives the same result, and a space of full size is exact.
 
     Args:
         matrix: ``[O, I]``, float32 or float64, not zero.
         rank: R, at most I.
 
     Returns:
-        Orthonormal columns ``[I, R]``, float64, in falling order of their singular values.
+        Orthonormal columns ``[I, R]``, float64, in descending order of their singular values.
     """
     generator = torch.Generator().manual_seed(0)
     start = torch.randn(matrix.shape[1], rank, generator=generator, dtype=torch.float64)
@@ -45,13 +45,13 @@ def leading_right_space(matrix: Tensor, rank: int) -> Tensor:
 
 
 def _multiply(matrix: Tensor, vectors: Tensor) -> Tensor:
-    """Multiply in the matrix's dtype, which is what takes the time; the small rest runs in float64."""
+    """Multiply in the matrix's dtype, which takes most of the time; the small rest runs in float64."""
     return (matrix @ vectors.to(matrix.dtype)).double()
 
 
 def _make_orthonormal(block: Tensor, space: Tensor) -> Tensor:
     """Make the columns of a block orthonormal, and orthogonal to those of ``space [I, K]``."""
-    # Twice is enough: the second time there is nothing left that rounding could hide.
+    # Twice is enough: after the second time the remaining rounding errors are negligible.
     for _ in range(2):
         block = torch.linalg.qr(block - space @ (space.mT @ block))[0]
     return block

@@ -22,10 +22,10 @@ def leading_right_singular(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
     """Find the leading right singular vector of ``b @ a`` and its singular value, for many pairs at once.
 
     With ``b^T b = c c^T``, the largest eigenvalue of the small ``c^T (a a^T) c [R, R]`` is the squared
-    singular value, and its eigenvector w gives ``a^T c w``, which points along the singular vector. So two
-    Gram matrices are the only work that grows with the layer. Squaring costs digits: where the eigenvalues
-    show that rounding may have turned a vector (the two largest almost equal, or factors that nearly cancel),
-    that pair is done again in float64, and where even this leaves a doubt by `thin_svd`.
+    singular value, and its eigenvector w gives ``a^T c w``, which points along the singular vector. So only
+    two Gram matrices have a cost that grows with the layer. Squaring loses digits: if the eigenvalues show
+    that rounding may have turned a vector (the two largest are almost equal, or the factors nearly cancel),
+    the pair is computed again in float64, and if this is not sufficient by `thin_svd`.
 
     Args:
         a: down-projections, ``[*, R, I]``.
@@ -35,7 +35,7 @@ def leading_right_singular(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
         Unit vectors ``v [*, I]`` and singular values ``s [*]``: float64 where a factor is, else float32. The
         sign of ``v`` is arbitrary, and so is ``v`` within its space where the two largest singular values are
         equal. Where ``a`` or ``b`` is zero, so are ``v`` and ``s``. Where a factor is not finite, or so large
-        that its square is not, both are NaN.
+        that its square overflows, both are NaN.
 
     Raises:
         ValueError: if ``a`` and ``b`` disagree on R or a leading size.
@@ -65,7 +65,7 @@ def leading_right_singular(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _decide(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
-    """Find the leading vectors of the few pairs that Gram matrices in their own dtype leave in doubt."""
+    """Find the leading vectors of the few pairs for which Gram matrices are not accurate enough."""
     if a.dtype != torch.float64:
         return leading_right_singular(a.double(), b.double())
     _, s, v = thin_svd(a, b)
@@ -73,7 +73,7 @@ def _decide(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _doubtful(gram_a: Tensor, gram_b: Tensor, eigenvalues: Tensor, epsilon: float) -> Tensor:
-    """Say of which pairs, ``[N]``, rounding may have turned the leading vector too far."""
+    """Return for which pairs, ``[N]``, rounding may have turned the leading vector too far."""
     if eigenvalues.shape[-1] == 1:
         return torch.zeros_like(eigenvalues[:, 0], dtype=torch.bool)
     # The rounding error of the core has about this norm; divided by the gap it bounds the angle.

@@ -1,7 +1,7 @@
-"""Pairs of low-rank factors: what every function of this room takes.
+"""Pairs of low-rank factors, which every function of this room takes.
 
 Shape letters: E experts, R rank, I layer input, O layer output; ``*`` is any number of leading sizes, such as
-layers and experts, over which the maths is batched.
+layers and experts, over which functions are batched.
 """
 
 from collections.abc import Sequence
@@ -18,7 +18,7 @@ def match_pair(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
         b: up-projections, ``[*, O, R]``, of any floating dtype.
 
     Returns:
-        Both factors in float64 where either is, else in float32. Factors in that dtype are not copied.
+        Both factors in float64 if either is, else in float32. Factors in that dtype are not copied.
 
     Raises:
         ValueError: if the factors disagree on R or on a leading size.
@@ -35,11 +35,11 @@ def match_pair(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
 def pad_ranks(
     pairs: Sequence[tuple[Tensor, Tensor] | None], dtype: torch.dtype | None = None
 ) -> tuple[Tensor, Tensor]:
-    """Stack the factors of several experts for one layer; zeros fill up the smaller ranks, which is exact.
+    """Stack the factors of several experts for one layer; smaller ranks are padded with zeros, exactly.
 
     Args:
         pairs: one ``(a [R_e, I], b [O, R_e])`` per expert; None for an expert without this layer.
-        dtype: of the stacks; None for the smallest one that holds every factor exactly.
+        dtype: of the stacks; None for the narrowest one that represents every factor exactly.
 
     Returns:
         ``a [E, R, I]`` and ``b [E, O, R]``, where R is the largest rank. A None becomes zeros.

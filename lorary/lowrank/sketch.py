@@ -1,4 +1,4 @@
-"""Weight changes ``b @ a`` as a few numbers each, whose inner products are nearly those of the changes.
+"""Weight changes ``b @ a`` as a few numbers each, whose inner products approximate those of the changes.
 
 Shape letters: N pairs of factors, R rank, I layer input, O layer output, S directions on a side.
 """
@@ -13,8 +13,8 @@ def sketch_pairs(a: Tensor, b: Tensor, size: int, seed: int = 0) -> Tensor:
     """Measure each ``D = b @ a`` by ``u^T D v / S`` for all pairs of S random ``u`` and S random ``v``.
 
     The directions have independent entries ±1, so that the inner product of two sketches has the mean
-    ``<D_i, D_j>``. Between changes that have little in common its error falls as one over S, as it would with
-    S² pairs of directions of their own, at the cost of S. Changes that are to be compared need the same seed.
+    ``<D_i, D_j>``. For changes that have little in common its error decreases as 1 / S, as with
+    S² separate pairs of directions, at the cost of S. Changes that are compared need the same seed.
 
     Args:
         a: down-projections, ``[N, R, I]``.

@@ -21,7 +21,7 @@ def thin_svd(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         b: up-projections, ``[*, O, R]``.
 
     Returns:
-        ``u [*, O, R]``, ``s [*, R]`` in falling order and ``v [*, I, R]``: float64 where a factor is, else
+        ``u [*, O, R]``, ``s [*, R]`` in descending order and ``v [*, I, R]``: float64 if a factor is, else
         float32. The columns of ``u`` and ``v`` are orthonormal up to the ``min(R, I, O)``-th; where the rank
         is above a width, those after it are zero, as are their singular values.
 

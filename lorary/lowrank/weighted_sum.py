@@ -12,19 +12,19 @@ from lorary.lowrank.pairs import match_pair
 
 
 def weighted_sum(pairs: Sequence[tuple[Tensor, Tensor]], weights: Sequence[float]) -> tuple[Tensor, Tensor]:
-    """Add the weight changes ``w_e b_e @ a_e`` by putting their factors side by side: nothing is lost.
+    """Add the weight changes ``w_e b_e @ a_e`` by concatenating their factors, without loss.
 
-    Factors summed apart (``(sum b_e) @ (sum a_e)``) would have cross terms ``b_i @ a_j`` instead.
+    Factors summed separately (``(sum b_e) @ (sum a_e)``) would have cross terms ``b_i @ a_j`` instead.
 
     Args:
         pairs: one ``(a [R_e, I], b [O, R_e])`` per expert; ranks may differ.
         weights: one number per expert.
 
     Returns:
-        ``a [S, I]`` and ``b [O, S]`` with ``b @ a`` the sum: float64 where a factor is, else float32.
+        ``a [S, I]`` and ``b [O, S]`` with ``b @ a`` the sum: float64 if a factor is, else float32.
 
     Raises:
-        ValueError: if there are no pairs, not one weight for each, or two disagree on I or O.
+        ValueError: if there are no pairs, not one weight for each, or two pairs disagree on I or O.
     """
     if not pairs or len(pairs) != len(weights):
         raise ValueError(

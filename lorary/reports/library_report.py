@@ -59,7 +59,7 @@ class LibraryReport:
     similarity: tuple[tuple[float, ...], ...] | None = None
     """Cosines of the experts' weight changes, ``[E, E]``."""
     transfer: Usage | None = None
-    """Task -> expert -> the loss with that expert alone, less the base model's."""
+    """Task -> expert -> the loss with that expert alone minus the base model's."""
     own: Mapping[str, str] | None = None
     """Task -> its own expert."""
     samples: tuple[RoutedSample, ...] = ()

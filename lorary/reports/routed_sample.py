@@ -30,4 +30,4 @@ class RoutedSample:
     right: str = ""
     """The right answer; empty if it is unknown."""
     is_right: bool | None = None
-    """Whether the answer equals it; None if that says little, as for long texts."""
+    """Whether the answer equals it; None where equality says little, as for long texts."""

@@ -130,9 +130,9 @@ def scores_section(scores_by_task: Mapping[str, RequestScores] | None, names: Se
         return ""
     lead = (
         "This router chooses once for each request, and all layers use the same experts. For each task: the "
-        "experts with the best scores, as means over its requests, and the margin, the best score of a "
-        "request less its fourth best (or its last, of fewer experts). With a small margin no expert stands "
-        "out. A task's own expert is bold."
+        "experts with the best scores, as means over its requests, and the margin: the best score of a "
+        "request minus its fourth best (or its last, with fewer experts). With a small margin no expert "
+        "stands out. A task's own expert is bold."
     )
     return make_section("Scores of the first experts", lead, scores_chart(scores_by_task, names))
 

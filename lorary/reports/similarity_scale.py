@@ -14,7 +14,7 @@ def choose_scale(similarity: NDArray[np.float64]) -> float:
 
 
 def describe_scale(scale: float) -> str:
-    """Say how large the similarities with full colours are."""
+    """Describe how large the similarities with full colours are."""
     if scale == SCALES[-1]:
         return "A cosine of 1 has the full colour."
     return f"No cosine is larger than {scale:g}, which has the full colour; equal experts would have 1."

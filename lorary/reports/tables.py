@@ -117,7 +117,8 @@ def difference_grid(
     Args:
         differences: the differences, of one metric.
         digits: number of decimal places.
-        uses: says what a route uses, as ``name_uses`` does, for a column of it; None for no such column.
+        uses: function that describes what a route uses, such as ``name_uses``, for a column; None for no
+            column.
 
     Raises:
         ValueError: if there are none, or they have different metrics.
@@ -164,7 +165,7 @@ def render_markdown(grid: Grid) -> str:
 
 
 def describe_marks(grid: Grid, mark: str) -> str:
-    """Return a table's note, and what is marked in it; ``mark`` is how."""
+    """Return a table's note, and a sentence on what is marked in it; ``mark`` says how."""
     return " ".join(filter(None, (grid.note, f"{mark}: {grid.marked}." if grid.marked else "")))
 
 

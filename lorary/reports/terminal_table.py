@@ -1,4 +1,4 @@
-"""Tables of numbers on a terminal: too many columns become several tables, and no number or name is cut."""
+"""Tables of numbers on a terminal: wide ones become several tables, and nothing in them is truncated."""
 
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
@@ -14,13 +14,14 @@ from lorary.reports.tables import Cell, Grid, Row, describe_marks
 
 MARK = "*"
 STARRED = f"Marked {MARK}"
-# Names of rows and headings are continued on the next line after so many characters, if space is short.
+# Names of rows and headings are continued on the next line after this number of characters, if space is
+# short.
 LABEL_WIDTH, HEADING_WIDTH = 20, 12
 GAP, BORDERS = 1, 2
 
 
 def render_table(grid: Grid, width: int = 100) -> Group:
-    """Draw a grid for the terminal, as several tables of some columns each if they are wider than it.
+    """Draw a grid for the terminal; if it is too wide, as several tables with some of the columns each.
 
     Long names are continued on the next line. The best values are marked by a star, and by a colour.
 
@@ -44,7 +45,7 @@ def render_table(grid: Grid, width: int = 100) -> Group:
 
 
 def _divide(widths: Sequence[int], room: int) -> list[range]:
-    """Divide columns into the fewest consecutive parts that fit, with about equally many columns each."""
+    """Divide columns into the fewest consecutive parts that fit, with about as many columns in each."""
     for count in range(1, len(widths) + 1):
         bounds = [round(place * len(widths) / count) for place in range(count + 1)]
         parts = [range(start, end) for start, end in pairwise(bounds)]
@@ -66,7 +67,7 @@ def _draw(grid: Grid, part: range, label_width: int, *, is_first: bool, is_last:
     depth = max((len(_split_uses(grid, index)) for index in part), default=0)
     for index in part:
         heading = Text("\n".join(_split_heading(grid.columns[index])))
-        # As many lines below each name, so that the names stand in one line.
+        # Every name has the same number of lines below it, so that the names are in one line.
         below = [*_split_uses(grid, index), *[" "] * depth][:depth]
         heading.append("".join(f"\n{word}" for word in below), style="dim")
         table.add_column(heading, justify="right", no_wrap=True, vertical="bottom")
@@ -105,6 +106,6 @@ def _cell_text(cell: Cell) -> Text:
     text = Text(cell.text, style="bold green" if cell.is_best else "")
     if cell.error:
         text.append(" " + cell.error, style="dim")
-    # The blank keeps numbers below each other.
+    # The blank keeps numbers aligned.
     text.append(MARK if cell.is_best else " ")
     return text

@@ -1,4 +1,4 @@
-"""A picture of a transfer matrix: what every start is worth for every new task, before and after training.
+"""A picture of a transfer matrix: the value of every start for every new task, before and after training.
 
 S starts, N new tasks.
 """
@@ -21,7 +21,7 @@ MAX_NUMBERED = 24
 """Most tasks with which numbers in the cells are readable."""
 MAX_LABELLED = 120
 """Most starts with which their names are readable."""
-# Cells beyond the scale have its last colour: controls would else make all other cells pale.
+# Cells beyond the scale have its last colour: otherwise controls would make all other cells pale.
 SHARE_ON_SCALE = 0.95
 
 
@@ -37,8 +37,8 @@ def plot_transfer(
 ) -> None:
     """Draw two heat maps of loss differences, or one if nothing was trained.
 
-    The left one has each start's loss before training less that of the base model, the right one the loss
-    after training less that of a fresh expert with the same training. Blue is better, red is worse, white is
+    The left one has each start's loss before training minus that of the base model, the right one the loss
+    after training minus that of a fresh expert with the same training. Blue is better, red is worse, white is
     equal. Starts are sorted by the mean of the right map; the last column of each map is the mean over tasks.
 
     Args:

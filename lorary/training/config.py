@@ -72,14 +72,14 @@ class TrainConfig:
     weight_decay: float = 0.0
     """AdamW's weight decay."""
     dropout: float = 0.0
-    """Share of a layer's inputs that an expert does not see, drawn anew for each step (PEFT: for each
+    """Share of a layer's inputs that an expert does not see, drawn again for each step (PEFT: for each
     token)."""
     max_grad_norm: float | None = 1.0
     """Maximum norm of one expert's gradient; null: no clipping."""
     epochs: float | None = None
     """Number of passes over an expert's examples; null: no bound."""
     max_steps: int | None = None
-    """Maximum optimiser steps of one expert; null: no bound; 0: a start is kept as it is."""
+    """Maximum optimiser steps of one expert; null: no bound; 0: a start is kept unchanged."""
     max_tokens: int | None = None
     """Maximum tokens (input and target) that one expert is trained on; null: no bound."""
     validate_every: int | None = None
@@ -102,7 +102,9 @@ class TrainConfig:
             faults.append("one of epochs, max_steps and max_tokens must be set, found none")
         faults += find_field_faults(self, _RATES)
         if self.patience is not None and self.validate_every is None:
-            faults.append("patience needs validate_every, because an early stop depends on validation losses")
+            faults.append(
+                "patience needs validate_every, because early stopping depends on validation losses"
+            )
         if self.schedule not in SCHEDULES:
             faults.append(
                 f"schedule must be 'linear', 'cosine' or 'constant', found {quote(self.schedule, 60)}"
@@ -128,7 +130,7 @@ class TrainConfig:
 
 
 def find_dropout_fault(config: TrainConfig) -> list[str]:
-    """Describe dropout in a training of something else than LoRA experts; empty if there is none."""
+    """Describe the fault that dropout is set where no LoRA experts are trained; empty if it is not."""
     return ["dropout is for experts only, it must be 0 here"] if config.dropout else []
 
 

@@ -53,7 +53,7 @@ def check_examples(whose: str, examples: Sequence[TokenizedExample], model: PreT
 
 
 def count_needed(model: PreTrainedModel, example: TokenizedExample) -> int:
-    """Count the positions of an example's longest row; encoder and decoder have rows of their own."""
+    """Count the positions of an example's longest row; encoder and decoder have separate rows."""
     if is_encoder_decoder(model):
         return max(len(example.prompt_ids), len(example.target_ids))
     return len(example)

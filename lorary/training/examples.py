@@ -22,22 +22,22 @@ class TrainingExamples:
     train: tuple[TokenizedExample, ...]
     """Training examples."""
     validation: tuple[TokenizedExample, ...] = ()
-    """Examples for validation losses, by which the best weights and an early stop are chosen."""
+    """Examples for validation losses, which choose the best weights and stop the training early."""
     tasks: tuple[str, ...] = ()
     """Names of the tasks that the examples come from."""
     counts: PromptCounts = field(default_factory=PromptCounts)
     """Numbers of examples that were left out or changed."""
 
     spent_tokens: int = 0
-    """Tokens of the budget that were read before training, such as by the choice of a start; the training is
-    shorter by as many."""
+    """Tokens of the budget that were used before training, for example to choose a start; the training is
+    shortened by this number."""
     order: str | None = None
-    """The name by which the order of the training examples is drawn, so that several trainings on them take
-    the same batches; None for the unit's own name."""
+    """The name that determines the order of the training examples, so that several trainings on them use
+    the same batches; None: the unit's own name."""
 
     @cached_property
     def digest(self) -> str:
-        """A hash of all tokens, the number of spent ones and the order; it identifies the data of a run."""
+        """A hash of all tokens, number of tokens used before, and order; it identifies the run's data."""
         parts = [
             f"{name} {example.prompt_ids}{example.target_ids}"
             for name, part in (("train", self.train), ("validation", self.validation))
@@ -68,7 +68,7 @@ def prepare_examples(
             ``datasets``, a list of dictionaries, a table of pandas, a path.
         template: turns examples into prompts.
         max_length: maximum number of tokens of prompt and target together.
-        truncation: how longer examples are shortened or left out; a target is never cut.
+        truncation: how longer examples are truncated or left out; a target is never truncated.
         max_validation_examples: maximum number of validation examples.
         is_encoder_decoder: whether the base model has an encoder, see ``BaseModel.is_encoder_decoder``.
 
@@ -98,7 +98,7 @@ def prepare_examples(
                 f"task {task.name!r} must have training examples, found only splits {sorted(task.splits)}"
             )
         found = tokenize(task.splits["train"], task)
-        # Chosen by content hash, since the first examples of a mixture all belong to one task.
+        # Chosen by a hash of their content, since the first examples of a mixture all belong to one task.
         held_out = subsample(task.splits.get("validation", ()), max_validation_examples)
         validation = tokenize(held_out, task)
         if not found.examples:

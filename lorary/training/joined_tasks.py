@@ -12,8 +12,9 @@ def join_tasks(examples: Mapping[str, TrainingExamples], *, is_balanced: bool) -
 
     Args:
         examples: task -> its examples.
-        is_balanced: whether all tasks have as many training examples as the largest: those of the others are
-            repeated. Else tasks count by their numbers of examples. Validation examples are not repeated.
+        is_balanced: whether all tasks have as many training examples as the largest: examples of the others
+            are repeated. Otherwise tasks count in proportion to their numbers of examples. Validation
+            examples are not repeated.
     """
     longest = max(len(found.train) for found in examples.values())
     train, validation = [], []

@@ -1,4 +1,4 @@
-"""The memory that a training needs beside the base model, compared with what is free before it starts.
+"""The memory that a training needs in addition to the base model, compared with the free memory at its start.
 
 S slots, P parameters of an expert, R rank, T tokens of a pass.
 """
@@ -19,7 +19,7 @@ NUMBER_BYTES = 4  # everything is float32
 # Values, gradients, those of one pass, and AdamW's two moments.
 ROWS = 5
 # The folders of a container's limit in cgroup 2 and 1: limit, use, and the word before the bytes of cached
-# files, which count as used, but are given back.
+# files, which count as used but can be freed.
 CONTAINERS = (
     ("/sys/fs/cgroup", "memory.max", "memory.current", "inactive_file"),
     ("/sys/fs/cgroup/memory", "memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),
@@ -60,7 +60,7 @@ def check_memory(
     num_experts: int,
     number: str = "num_slots",
 ) -> TrainingBytes:
-    """Refuse a training that does not fit into the memory that is free.
+    """Refuse a training that does not fit into the free memory.
 
     Args:
         device: the base model's.
@@ -90,9 +90,9 @@ def check_memory(
             rank = max(1, int(config.rank * free / num_bytes))
             fewer = f" or {number} (now {slots} at a time)" if slots > 1 else ""
             raise TrainingError(
-                f"the training needs about {say_gigabytes(num_bytes)} of {what} beside the base model, for "
-                f"factors of rank {config.rank}, gradients and AdamW's states of {slots} at a time, and "
-                f"{say_gigabytes(free)} are free: lower rank (to at most about {rank}){fewer}"
+                f"the training needs about {say_gigabytes(num_bytes)} of {what} in addition to the base "
+                f"model, for factors of rank {config.rank}, gradients and AdamW's states of {slots} at a "
+                f"time, and {say_gigabytes(free)} are free: lower rank (to at most about {rank}){fewer}"
             )
     return needed
 
@@ -136,5 +136,5 @@ def _find_free_on(device: torch.device) -> int | None:
     if device.type != "cuda":
         return None
     free, _ = torch.cuda.mem_get_info(device)
-    # What PyTorch holds in its cache can be used again.
+    # Memory in PyTorch's cache can be used again.
     return free + torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)

@@ -45,7 +45,7 @@ def build_moe_experts(
         card = replace(
             expert.card,
             parents=(old,),
-            description=f"expert {old} as trained in the mixture {name}",
+            description=f"expert {old} as trained in mixture {name}",
             provenance={"training": {**asdict(config), "method": "moe"}, "steps": progress.step},
             scores={},
         )

@@ -51,7 +51,7 @@ class MoeOutcome:
     router: TrainedRouter
     """The router of all layers; ``facts`` has it as ``RoutedModel.provide`` takes it."""
     experts: dict[str, Expert]
-    """The experts that it routes to, in the order of those given: these, or the trained ones."""
+    """The experts that it routes to, in the given order: the given or the trained ones."""
     progress: UnitProgress
     """Steps, tokens, loss curves (without balance and z-loss) and best validation loss."""
     usage: MoeUsage
@@ -77,19 +77,19 @@ def train_moe(
     general: Expert | None = None,
     on_progress: Callable[[TrainEvent[dict[str, Tensor]]], None] | None = None,
 ) -> MoeOutcome:
-    """Train a router that chooses experts for each token and layer; resumes a killed run to the same bits.
+    """Train a router that chooses experts for each token and layer; a resumed run gives the same bits.
 
     Args:
         base: the base model, used on its current device. It must have no experts, and has none afterwards.
-        experts: name -> expert, whose order is that of the router's rows. They stay as they are.
+        experts: name -> expert, whose order is that of the router's rows. They are not changed.
         examples: task -> its examples, see ``prepare_examples``; tasks need not be those of the experts.
         config: the configuration.
         run_folder: folder of the resumable state, the finished parameters and the curves.
         start: module path -> rows ``[E, I]`` of all experts, for a warm start: prototypes times gains, or
-            mean inputs, see ``lorary.facts``. It is not used for a start at random.
+            mean inputs, see ``lorary.facts``. It is not used for a random start.
         name: the router's. Trained experts are ``<name>-<expert>``.
         fresh: start over instead of resuming.
-        trust_base: whether to take experts that name another base model, with a warning.
+        trust_base: whether to accept experts for another base model, with a warning.
         general: the general expert that the experts build on, which is active too; None for none.
         on_progress: called after every pass.
 
@@ -117,7 +117,7 @@ def train_moe(
     check_standing(experts, general, "used")
     with hold_run_folder(run_folder), nullcontext() if general is None else general_on(base.model, general):
         dtype = torch.float32 if config.train_experts else None
-        # The general expert is on by hooks, so that the stack has the router's experts only.
+        # The general expert is added by hooks, so that the stack has the router's experts only.
         stack = attach_experts(base.model, set_apart(experts), dtype)
         try:
             if config.train_experts:
@@ -172,7 +172,7 @@ def _check_inputs(
     if config.warm_start != "none" and start is None:
         faults.append(
             f"warm_start {config.warm_start!r} needs rows for each expert and layer, found none: pass "
-            "start=…, or take warm_start 'none'"
+            "start=…, or use warm_start 'none'"
         )
     try:
         for expert in experts:
@@ -233,7 +233,7 @@ def _choose_start(
 
 
 def _spread(examples: Sequence[TokenizedExample], most: int) -> Sequence[TokenizedExample]:
-    """Return up to so many examples of all tasks; a unit has those of one task after those of another."""
+    """Return at most this number of examples of all tasks; in a unit, those of a task are consecutive."""
     number = min(most, len(examples))
     return [examples[place * len(examples) // number] for place in range(number)]
 
@@ -257,7 +257,7 @@ def _identify(
     config: MoeConfig,
     starts: Mapping[str, Tensor],
 ) -> dict[str, object]:
-    # Noise is drawn for each pass, so that with noise the division into passes matters.
+    # Noise is drawn for each pass, so with noise the division into passes matters.
     passes = {} if config.noise == "none" else {"tokens_per_pass": config.train.tokens_per_pass}
     return {
         "configuration": {**asdict(config), "train": {**list_effective(config.train), **passes}},

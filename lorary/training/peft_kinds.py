@@ -15,8 +15,8 @@ class PeftKind:
 
 
 KINDS: Mapping[str, PeftKind] = {
-    "dora": PeftKind(summary="LoRA with magnitudes of its own"),
-    "ia3": PeftKind(summary="a scale of each output of the layers"),
+    "dora": PeftKind(summary="LoRA with trained magnitudes of the weights"),
+    "ia3": PeftKind(summary="a factor for each output of the layers"),
     "shira": PeftKind(summary="some entries of the layers' weights"),
     "prompt": PeftKind(summary="virtual tokens before each request, as many as the rank", is_prompt=True),
     "prefix": PeftKind(summary="keys and values of virtual tokens, as many as the rank", is_prompt=True),

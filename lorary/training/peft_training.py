@@ -38,7 +38,7 @@ def train_with_peft(
     """Train one expert for each entry of ``examples`` by PEFT's layers; a killed run is resumed.
 
     Batches, schedule, validation and early stopping are those of ``train_experts``. Experts are trained one
-    after the other, each on a copy of the base model, in padded passes. What drops out (``lora_dropout``)
+    after the other, each on a copy of the base model, in padded passes. Dropout (``lora_dropout``)
     follows from the seed and the step, so that resumed runs have the same bits; the base model's own dropout
     is off.
 
@@ -82,7 +82,7 @@ def train_with_peft(
     with hold_run_folder(run_folder):
         folder = RunFolder(run_folder, identity, form, fresh=fresh)
         objective = PeftExperts(base, examples, peft_config, config)
-        # The objective keeps less for backward itself, because each expert has a model of its own.
+        # The objective keeps less for backward itself, because each expert has its own model.
         settings = replace(config.loop, gradient_checkpointing=False)
         done = Loop(objective, examples, settings, folder=folder, after_pass=on_progress).run()
     return TrainOutcome(

@@ -145,7 +145,7 @@ def _replay(plan: UnitPlan, train: Curve, validation: Curve) -> UnitProgress:
     for (step, loss), num_tokens in zip(train, plan.tokens, strict=False):
         if progress.is_finished:
             raise ValueError(
-                f"train_curve must end with the early stop at step {progress.step}, found a later step"
+                f"train_curve must end with early stopping at step {progress.step}, found a later step"
             )
         progress.record_step(loss, num_tokens, plan)
         if step in losses:

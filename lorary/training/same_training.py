@@ -1,4 +1,4 @@
-"""Checking that an expert is the one that a training would give, for run folders and for libraries."""
+"""Checking that an expert is the result that a training would give, for run folders and for libraries."""
 
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -28,7 +28,7 @@ def find_training_fault(
         base_fingerprint: fingerprint of the given training's base model.
         data_digest: digest of its examples.
         config: its configuration.
-        start_digest: hash of the weights that it begins with; None if it begins fresh.
+        start_digest: hash of the weights that it starts from; None if it has no start.
         on_top_of: hash of the weights of the general expert on top of which it is trained; None for none.
 
     Returns:
@@ -44,7 +44,7 @@ def find_training_fault(
         more = f" and {len(different) - MOST_NAMED} more" if len(different) > MOST_NAMED else ""
         return f"it was trained with other settings ({'; '.join(different[:MOST_NAMED])}{more})"
     if _find(card.provenance, "start", "weights") != start_digest:
-        return "its training began with other weights"
+        return "its training started from other weights"
     if card.on_top_of != on_top_of:
         return (
             "it was trained on top of a general expert"

@@ -98,13 +98,13 @@ class ProtocolRuns:
     """The trainings of a protocol with one seed, and the chosen one."""
 
     outcome: SkillOutcome
-    """The training with the lowest validation loss; the first if there is none."""
+    """The training with the lowest validation loss; the first if none was validated."""
     config: SkillConfig
     """Its configuration."""
     losses: Mapping[tuple[float, float], float | None]
     """Learning rates of skills and table -> best validation loss, for each training."""
     num_other_tokens: int
-    """Tokens that the other trainings have read."""
+    """Tokens that the other trainings were trained on."""
 
 
 def run_protocol(
@@ -121,7 +121,7 @@ def run_protocol(
         examples: its examples.
         config: the configuration.
         protocol: see ``list_trials``.
-        train: runs a training, which has a name that its folder may have.
+        train: runs a training; it gets a name, which is safe as a folder's name.
 
     Raises:
         ValueError: if the protocol is unknown, or chooses and there are no validation examples.

@@ -13,10 +13,11 @@ TRAINED: dict[str, Trained] = {"": "all", "z": "table", "mu": "skills"}
 def prepare_mode(mode: AdaptationMode, start: SkillSet, config: SkillConfig) -> tuple[SkillSet, SkillConfig]:
     """Prepare the adaptation of skills to new tasks.
 
-    - ``poly``, ``mhr``: skills and table are trained; rows of new tasks begin as ``new_rows`` says.
+    - ``poly``, ``mhr``: skills and table are trained; rows of new tasks start as ``new_rows`` says.
     - ``poly-z``, ``mhr-z``: the table is trained, the skills are not.
     - ``poly-mu``, ``mhr-mu``: the skills' mean is trained as one skill. If all skills were trained with
-      constant equal weights, AdamW would change them all alike, and so their mean: one is enough.
+      constant equal weights, AdamW would change them all alike, and thereby their mean, so one skill is
+      enough.
 
     Args:
         mode: see above; ``poly`` for skills with one split, ``mhr`` for several.

@@ -1,4 +1,4 @@
-"""Starting a training of skills from other skills: checks, and the configuration that suits them."""
+"""Starting a training of skills from other skills: checks, and the matching configuration."""
 
 from dataclasses import replace
 

@@ -51,7 +51,7 @@ class SkillOutcome:
     """What was trained, on what, from which skills."""
 
     def task_expert(self, task: str | None, name: str | None = None) -> Expert:
-        """Make the expert of a task, as ``SkillSet.task_expert``; its card tells of this training."""
+        """Make the expert of a task, as ``SkillSet.task_expert``; its card describes this training."""
         expert = self.skill_set.task_expert(task, name)
         provenance = {**self.card.provenance, **expert.card.provenance}
         parents = self.card.parents or expert.card.parents
@@ -81,8 +81,8 @@ def train_skills(
         config: the configuration. ``trained`` says what is trained.
         run_folder: folder of the resumable state, the finished parameters and the curves.
         start: skills to start from: of another training, or any experts (``make_skill_set``). The
-            configuration must have their numbers (``fit_config``); the layers are theirs. Tasks that are in
-            their table begin with their rows, others as ``new_rows`` says. None: a start as PEFT's.
+            configuration must have their numbers (``fit_config``); the layers are theirs. Tasks that are
+            in their table start from their rows, others as ``new_rows`` says. None: a start like PEFT's.
         name: the skills are ``<name>-0``, ``<name>-1``, …, and ``<name>-shared``. Skills that are not trained
             keep their names.
         fresh: start over instead of resuming.
@@ -90,7 +90,8 @@ def train_skills(
 
     Returns:
         Skills and table (best validated values, or the last), and the curves. The table has the tasks of
-        ``examples`` only. A start is validated before the first step too, and kept if nothing is better.
+        ``examples`` only. A start is validated before the first step too, and kept if no later values are
+        better.
 
     Raises:
         ValueError: if there is no task, a task has no training example, the base model cannot read one, the

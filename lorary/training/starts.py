@@ -1,4 +1,4 @@
-"""Experts that trainings begin with: their checks, their identity, and their factors at the trained rank.
+"""Experts that trainings start from: their checks, their identity, and their factors at the trained rank.
 
 R trained rank, I layer input, O layer output.
 """
@@ -28,7 +28,7 @@ class FittedStart(NamedTuple):
     factors: dict[str, Factors]
     """Module path -> ``a [R', I]`` and ``b [O, R']``, float32, with R' at most R."""
     error: float
-    """Frobenius norm of what was cut off, relative to the whole start; 0 if nothing was."""
+    """Relative truncation error in the Frobenius norm; 0 if nothing was truncated."""
 
 
 class Starts:
@@ -38,11 +38,12 @@ class Starts:
         base: the base model.
         layers: module paths of the layers in training.
         names: names of the experts in training.
-        starts: name of an expert in training -> the expert that its training begins with. Others begin fresh.
+        starts: name of an expert in training -> the expert that its training starts from. Others have no
+            start.
 
     Raises:
         TypeError: if a start is not an ``Expert``.
-        ValueError: if a name is not one of an expert in training.
+        ValueError: if a name is not that of an expert in training.
         IncompatibleExpert: if a start is for another base model, changes layers that are not trained, or has
             more than low-rank factors.
         FormatError: if a start has values that are not finite.
@@ -79,7 +80,7 @@ class Starts:
         return name in self._starts
 
     def fit(self, name: str, rank: int) -> FittedStart | None:
-        """Return the start of an expert in training, cut to a rank; None if it begins fresh."""
+        """Return the start of an expert in training, truncated to a rank; None if it has none."""
         return fit_start(self._starts[name], rank) if name in self._starts else None
 
     def describe(self, name: str, error: float) -> dict[str, Any]:
@@ -132,7 +133,7 @@ def _square_norm(a: Tensor, b: Tensor) -> float:
 
 
 def refuse_untrained(start: Expert, layers: Mapping[str, Any]) -> None:
-    """Refuse a start that changes other layers than those in training.
+    """Refuse a start that changes layers that are not trained.
 
     Args:
         start: the expert, with the base model's paths.

@@ -8,7 +8,7 @@ from lorary.files import quote
 
 
 def find_shape_fault(tensors: Mapping[str, Tensor], shapes: Mapping[str, Sequence[int]]) -> str | None:
-    """Describe a tensor that is missing, superfluous, of another shape or not finite; None if there is none.
+    """Describe a tensor that is missing, unexpected, of another shape or not finite; None if there is none.
 
     Args:
         tensors: name -> tensor, as found.

@@ -55,13 +55,14 @@ def train_experts(
         examples: expert name -> its examples, see ``prepare_examples``.
         config: the configuration.
         run_folder: folder of the resumable state, finished experts and curves.
-        starts: name of an expert in training -> the expert that it begins with, such as one of a related
-            task. A start of a higher rank is cut to the best approximation of rank ``config.rank``; the card
-            has its relative error. Missing rows and layers begin fresh. In a run with starts, also an empty
-            mapping, the validation loss is measured before the first step too, so that the start is kept if
-            it is the best.
-        on_top_of: a general expert, which is on during the training and not changed. The experts build on it:
-            what they are is added to it, and their cards have its hash. Starts must build on it too.
+        starts: name of an expert in training -> the expert that it starts from, such as one of a related
+            task. A start of a higher rank is truncated to the best approximation of rank ``config.rank``; the
+            card has its relative error. Missing rows and layers are initialised as usual. In a run with
+            starts, also an empty mapping, the validation loss is measured before the first step too, so that
+            the start is kept if it is the best.
+        on_top_of: a general expert, which is active during the training and not changed. The experts build on
+            it: their weight changes are added to it, and their cards have its hash. Starts must build on it
+            too.
         fresh: start over instead of resuming.
         on_progress: called after every pass.
 
@@ -82,7 +83,7 @@ def train_experts(
     if on_top_of is not None:
         check_base(base, on_top_of)
     if config.max_steps == 0 and starts is None:
-        raise ValueError("without steps there must be experts to start with, found no starts: pass some")
+        raise ValueError("without steps there must be experts to start from, found no starts: pass some")
     layers = find_layers(base.model, config.target_modules)
     check_memory(base.model.device, layers, config, len(examples))
     check_rank(layers, config.rank)
@@ -114,7 +115,7 @@ def check_standing(experts: Mapping[str, Expert], general: Expert | None, what: 
     Args:
         experts: name -> expert, such as the starts of experts in training.
         general: the general expert; None if nothing is trained on top of one.
-        what: what they are for, for the message.
+        what: their use, for the message.
 
     Raises:
         IncompatibleExpert: naming the first expert that builds on another one.
@@ -127,7 +128,7 @@ def check_standing(experts: Mapping[str, Expert], general: Expert | None, what: 
             fault, cure = "builds on a general expert, but the training has none", "pass it as on_top_of=..."
         else:
             fault = f"does not build on {general.name!r}, on top of which it would be trained"
-            cure = "begin with experts that build on it, or train without on_top_of"
+            cure = "start from experts that build on it, or train without on_top_of"
         raise IncompatibleExpert(f"expert {start.name!r} cannot be {what}: it {fault}: {cure}")
 
 
@@ -170,7 +171,7 @@ def identify_run(
         base: the base model.
         digests: name -> digest of its examples.
         config: the configuration.
-        starts: name -> hash of the weights that it begins with; None for a run without starts.
+        starts: name -> hash of the weights that it starts from; None for a run without starts.
         general: hash of the weights of the general expert on top of which they are trained; None for none.
     """
     return {

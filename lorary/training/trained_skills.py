@@ -1,4 +1,4 @@
-"""Making skills and their table of the parameters of a training."""
+"""Making skills and their table from the parameters of a training."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -20,7 +20,7 @@ def build_skill_set(
     config: SkillConfig,
     start: SkillSet | None,
 ) -> SkillSet:
-    """Make skills and their table of the parameters of a training.
+    """Make skills and their table from the parameters of a training.
 
     Args:
         values: all parameters, named as by ``outline_skills``.

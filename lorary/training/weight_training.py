@@ -62,7 +62,7 @@ def train_weights(
             that of the weights.
         run_folder: folder of the resumable state.
         granularity: layers that share weights: 'model', 'block', 'layer' or 'linear'.
-        trust_base: whether to use experts that name another base model, with a warning.
+        trust_base: whether to accept experts for another base model, with a warning.
         general: the general expert that they build on, which is active too; None for none.
         on_progress: called after every pass.
 

@@ -25,7 +25,7 @@ NUM_STARTS = 50
 MAX_CLUSTERS = 20
 FEWEST_EXPERTS = 2
 LEAST_OWN = 3e-3
-"""Smallest length of a unit vector less the mean of all that is not treated as rounding error."""
+"""Smallest norm of a unit vector minus the mean of all that is not treated as rounding error."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,11 +65,11 @@ def cluster_experts(
     Args:
         experts: a library or any other mapping.
         method: how experts are compared.
-        num_clusters: number of clusters; None tries 2 to ``max_clusters`` and takes the number with the
+        num_clusters: number of clusters; None tries 2 to ``max_clusters`` and chooses the number with the
             largest mean silhouette (distance 1 - cosine; the smallest number if several are equal).
         names: the experts; None for those of ``list_routed``.
         max_clusters: the largest number of clusters to try; it is also limited to one less than the experts.
-        seed: seed of the starts of k-means, of which the best of 50 is taken.
+        seed: seed of the 50 starts of k-means, of which the best is used.
         sketch: for ``"cosine"``, as in `expert_similarity`; useful from 1,000 experts on; None is exact.
         on_progress: called with the number of steps done and of all steps while experts are read.
 
@@ -125,7 +125,7 @@ def center_similarity(similarity: Matrix) -> tuple[Matrix, Matrix]:
         Cosines ``[E, E]`` of the centred vectors, and points ``[E, E]`` that have these cosines. An expert
         that equals the mean has cosine 0 to all others and is at the origin.
     """
-    # Double centring: the Gram matrix of the vectors less their mean, as in classical scaling.
+    # Double centring: the Gram matrix of the vectors minus their mean, as in classical scaling.
     rows = similarity - similarity.mean(0)
     centered = rows - rows.mean(1, keepdims=True)
     norms = np.sqrt(centered.diagonal().clip(0))

@@ -48,7 +48,7 @@ def random_expert(experts: Mapping[str, Expert], seed: int = 0, name: str = "ran
         IncompatibleExpert: if two experts have different shapes of a layer.
         FormatError: if an expert in a file has NaN or infinite weights.
     """
-    # Without a warning, because those who use the experts give one.
+    # Without a warning, because the functions that use the experts give one.
     low_rank = [name for name in list_routed(experts) if not list_trained_kinds(experts[name])]
     chosen = choose_names(experts, low_rank or None, "drawing a random expert")
     layers = _measure_layers(experts, chosen)

@@ -73,7 +73,7 @@ def subtract_general(
 def _subtract(expert: Expert, general: Expert, scale: float) -> Expert:
     weights = expert.card.on_top_of
     if weights is not None and hash_weights(general) == weights:
-        # Of the sum, 1 - scale of the general expert is left.
+        # A share of 1 - scale of the general expert remains in the sum.
         weights, scale = None, scale - 1.0
     (alone,) = set_apart({expert.name: expert}).values()
     rest = merge([alone, general], "subtract", layers="all", name=expert.name, scale=scale)

@@ -93,7 +93,7 @@ def choose_names(experts: Mapping[str, Expert], names: Sequence[str] | None, act
     Raises:
         ValueError: if there are no names, or a name is given twice.
         UnknownExpert: if there is no expert of a name.
-        IncompatibleExpert: if nobody named experts, and all have more than low-rank factors.
+        IncompatibleExpert: if no names were given, and all experts have more than low-rank factors.
     """
     chosen = keep_low_rank(experts, list_routed(experts), action) if names is None else list(names)
     if not chosen:

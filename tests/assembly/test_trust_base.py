@@ -37,7 +37,7 @@ def test_a_trusted_base_takes_experts_as_if_they_named_it(build_tiny_base, exper
 
 def test_another_fingerprint_is_overridden_too(base, experts):
     other = {name: expert.with_base(base.name, fingerprint="0" * 16) for name, expert in experts.items()}
-    with pytest.warns(UserWarning, match=r"fingerprint 0000000000000000, not .*taken as it is"):
+    with pytest.warns(UserWarning, match=r"fingerprint 0000000000000000, not .*accepted"):
         load_model(base, other, router=None, trust_base=True)
 
 
@@ -61,7 +61,7 @@ def test_an_expert_is_added_to_a_trusted_base(model, draw_expert, base):
     late = draw_expert(base, "late").with_base("org/other")
     with pytest.raises(IncompatibleExpert, match="trust_base=True"):
         model.add_expert(late)
-    with pytest.warns(UserWarning, match="'late' was trained on 'org/other'.*taken as it is"):
+    with pytest.warns(UserWarning, match="'late' was trained on 'org/other'.*accepted"):
         model.add_expert(late, trust_base=True)
     assert model.names[-1] == "late"
 
@@ -69,7 +69,7 @@ def test_an_expert_is_added_to_a_trusted_base(model, draw_expert, base):
 def test_a_trusted_base_is_folded(base, strangers, tmp_path):
     with pytest.raises(IncompatibleExpert, match="trust_base=True"):
         save_folded(base, strangers["dates"], tmp_path / "folded")
-    with pytest.warns(UserWarning, match="taken as it is"):
+    with pytest.warns(UserWarning, match="accepted"):
         save_folded(base, strangers["dates"], tmp_path / "folded", trust_base=True)
     assert (tmp_path / "folded" / "config.json").exists()
 

@@ -236,7 +236,7 @@ def test_a_file_with_a_nan_is_no_sound_result(small_result, tmp_path):
     path = tmp_path / "result.json"
     small_result.to_json(path)
     path.write_text(path.read_text().replace("6.0", "NaN", 1))
-    with pytest.raises(FormatError, match=r"result.json' must be a JSON file, .*NaN is no JSON number"):
+    with pytest.raises(FormatError, match=r"result.json' must be a JSON file, .*NaN is not a JSON number"):
         Result.from_json(path)
 
 

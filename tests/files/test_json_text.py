@@ -27,12 +27,12 @@ def test_what_json_does_not_have_is_refused_unless_it_is_let_through():
         (b"\x80\x04\xff\xfe", "be a JSON file"),
         (b"[" * 100_000, "be a JSON file"),
         (b"[" * 101 + b"]" * 101, "nests too deeply: at most 100 levels"),
-        (b'{"a": 1, "a": 2}', "key 'a' stands twice"),
-        (b'{"a": NaN}', "NaN is no JSON number"),
-        (b'{"a": -Infinity}', "-Infinity is no JSON number"),
+        (b'{"a": 1, "a": 2}', "key 'a' is repeated"),
+        (b'{"a": NaN}', "NaN is not a JSON number"),
+        (b'{"a": -Infinity}', "-Infinity is not a JSON number"),
         (b'{"a": 1e999}', "number 1e999 is out of range"),
-        (b'{"a": "x\\ud800y"}', "half of a surrogate pair"),
-        (b'{"\\udc00": 1}', "half of a surrogate pair"),
+        (b'{"a": "x\\ud800y"}', "half of a surrogate pair is in"),
+        (b'{"\\udc00": 1}', "half of a surrogate pair is in"),
         (b'{"a": ' + b"9" * 5000 + b"}", "be a JSON file"),
         (b'"' + b"x" * 10_000 + b'"', "hold a JSON object"),
         (b"[1]", r"hold a JSON object, found \[1\]"),
@@ -62,7 +62,7 @@ def test_escaped_json_shows_nothing_unseen_and_keeps_its_value():
 def test_a_key_that_stands_twice_among_many_is_found_in_one_pass():
     """Guards a hang: each key was counted among all others."""
     keys = [f'"{number}": 0' for number in range(100_000)]
-    with pytest.raises(FormatError, match="key '99999' stands twice"):
+    with pytest.raises(FormatError, match="key '99999' is repeated"):
         parse_json(("{" + ", ".join([*keys, keys[-1]]) + "}").encode(), "x")
 
 

@@ -22,12 +22,12 @@ def test_patterns_mean_what_python_says(pattern, text, expected):
 
 @pytest.mark.parametrize("pattern", ["(", "a**", "*", r"\pL", "(?R)", "(" * 1000 + ")" * 1000, r"\2"])
 def test_what_is_no_regular_expression_of_pythons_is_refused(pattern):
-    with pytest.raises(PatternError, match="no regular expression"):
+    with pytest.raises(PatternError, match="not a regular expression"):
         PatternMatcher.compile(pattern)
 
 
 def test_what_may_change_its_meaning_is_refused():
-    with pytest.raises(PatternError, match="not settled"):
+    with pytest.raises(PatternError, match="may change"):
         PatternMatcher.compile("[[a]b")
 
 
@@ -57,7 +57,7 @@ def match_often(matcher, pattern):
 @pytest.mark.parametrize("pattern", ["(q_proj){e}", "a{e<=2}", "q{}", "{", r"\\{e}", "[q[:alpha:]]", "a{,}"])
 def test_what_another_engine_reads_otherwise_is_refused(pattern):
     """Guards a silent difference: ``{e}`` is text for Python's ``re``, and near matches for ``regex``."""
-    with pytest.raises(PatternError, match=r"a brace that is not a count|not settled"):
+    with pytest.raises(PatternError, match=r"a brace that is not a count|may change"):
         PatternMatcher.compile(pattern)
 
 

@@ -29,7 +29,7 @@ LAUGHS = "a0: &a0 [x, x]\n" + "".join(
         ("a: &a [*a]", "nests too deeply|too many values|is not a YAML file"),
         ("!!python/object/apply:os.system ['true']", "a value of the kind 'tag:yaml.org,2002:python/object"),
         ("a: !!timestamp 'x'", "a value of the kind 'tag:yaml.org,2002:timestamp': write plain values"),
-        ("a: &a {b: 1}\nc: {<<: *a}", "merges mappings by '<<': write the keys out"),
+        ("a: &a {b: 1}\nc: {<<: *a}", "merges mappings by '<<': write out the keys"),
         ("{a: 1}: 2", "is not a YAML file"),
         ("a: 1\nb: [{c: 1, c: 2}]", "the key 'c' is given twice: keep one in line 2, column 12"),
         ("--- 1\n--- 2", "is not a YAML file: it holds 2 documents: keep one"),

@@ -25,7 +25,7 @@ def test_all_faults_are_reported_at_once():
         "training configuration: rank must be at least 1, found 0; num_slots must be at least 1, found -1; "
         "one of epochs, max_steps and max_tokens must be set, found none; learning_rate must be positive, "
         "found 0; warmup_ratio must be in [0, 1), found 1.0; "
-        "patience needs validate_every, because an early stop depends on validation losses; "
+        "patience needs validate_every, because early stopping depends on validation losses; "
         "schedule must be 'linear', 'cosine' or 'constant', found 'step'"
     )
 

@@ -34,7 +34,8 @@ def test_what_does_not_fit_is_refused_before_anything_is_made(
     monkeypatch.setattr(memory, "find_free_bytes", lambda: 10**6)
     config = make_config(rank=4000, num_slots=2)
     message = (
-        r"needs about .* of memory beside the base model, for .* rank 4000, .* 1 MB are free: lower rank"
+        r"needs about .* of memory in addition to the base model, for .* rank 4000, .* 1 MB are free: "
+        "lower rank"
     )
     with pytest.raises(TrainingError, match=message):
         train_experts(base, examples, config, tmp_path / "run")

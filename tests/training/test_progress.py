@@ -45,7 +45,7 @@ def test_an_early_stop_is_read_back(progress):
     assert stopped.is_finished and stopped.best_step == 1
     assert parse_progress(to_file(stopped), plan) == stopped
     longer = to_file(run(UnitPlan(plan.tokens, 1, None), [3.0, 2.5, 2.25, 2.0], [2.0, 2.5, 2.5, 2.5]))
-    with pytest.raises(ValueError, match="must end with the early stop at step 3, found a later"):
+    with pytest.raises(ValueError, match="must end with early stopping at step 3, found a later"):
         parse_progress(longer, plan)
 
 

@@ -1,1 +1,1 @@
-"""What runs on the device; the files beside this folder launch it."""
+"""The kernels that run on the device; the files beside this folder launch them."""

@@ -1,6 +1,6 @@
 """Pairs in blocks of one expert each; see ``triton_blocks.py``.
 
-A program works on B pairs, or on N blocks of P pairs each, of E owners with what makes them a power of two.
+A program works on B pairs, or on N blocks of P pairs each, of E owners, padded to a power of two.
 """
 
 import triton
@@ -19,7 +19,7 @@ def key_kernel(
     LEAVES: tl.constexpr,
     B: tl.constexpr,
 ):
-    """B pairs: whose each is, keys[choice, token]; with LEAVES weights of 0 leave theirs out."""
+    """B pairs: the owner of each, keys[choice, token]; with LEAVES pairs of weight 0 are left out."""
     pair = tl.program_id(0) * B + tl.arange(0, B)
     is_pair = pair < num_pairs
     expert = tl.load(indices + pair, is_pair, 0)
@@ -44,7 +44,7 @@ def cut_kernel(
     E: tl.constexpr,
     N: tl.constexpr,
 ):
-    """N blocks of one choice: whose they are, where they start, where their owner's places end."""
+    """N blocks of one choice: their owners, where they start, where their owner's places end."""
     choice = tl.program_id(0)
     owner = tl.arange(0, E)
     own = keys + choice * num_tokens
@@ -65,7 +65,7 @@ def cut_kernel(
 
 @triton.jit
 def count_below(keys, bounds, num_keys, halvings):
-    """How many of the sorted keys are below each bound."""
+    """The number of sorted keys below each bound."""
     count = tl.zeros_like(bounds)
     rest = count + num_keys
     for _ in range(halvings):

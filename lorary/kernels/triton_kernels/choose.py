@@ -60,8 +60,8 @@ def choose_kernel(
     E: tl.constexpr,
     K: tl.constexpr,
 ):
-    """T tokens: their best experts by the sum of N parts, its sign left out or not, and their softmax."""
-    largest = 1.7e38  # its double is a number still
+    """T tokens: their best experts by the sum of N parts, or its absolute value, and their softmax."""
+    largest = 1.7e38  # its double is still finite
     token = tl.program_id(0).to(tl.int64) * T + tl.arange(0, T)
     expert, place = tl.arange(0, E), tl.arange(0, K)
     is_token = token < num_tokens
@@ -75,7 +75,7 @@ def choose_kernel(
     if not SIGNED:
         scores = tl.abs(scores)
     scores = scores / temperature
-    # What is not a number counts as the lowest there is; places beyond the last expert are never taken.
+    # NaN counts as the lowest number; places beyond the last expert are never chosen.
     scores = tl.where(scores == scores, tl.minimum(tl.maximum(scores, -largest), largest), -largest)
     scores = tl.where((expert < num_experts)[None, :], scores, float("-inf"))
     kept = tl.full((T, K), float("-inf"), tl.float32)

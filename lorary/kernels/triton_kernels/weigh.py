@@ -1,4 +1,4 @@
-"""What is done in rank space between shrinking and expanding, in Triton, for one token or for many."""
+"""The steps in rank space between shrinking and expanding, in Triton, for one token or for many."""
 
 import triton
 import triton.language as tl
@@ -6,7 +6,7 @@ import triton.language as tl
 
 @triton.jit
 def find_rank(ranks, expert, is_known, rank, MIXED: tl.constexpr):
-    """How many of its R rows an expert uses: with MIXED what ``ranks`` says, as far as there are rows."""
+    """The number of its R rows that an expert uses: with MIXED that of ``ranks``, at most R."""
     own = rank
     if MIXED:
         said = tl.load(ranks + expert, is_known, 0)
@@ -27,10 +27,10 @@ def weigh(
     WEIGHS: tl.constexpr,
     FACTORS: tl.constexpr,
 ):
-    """Give what tokens take up to the outputs of one choice's experts.
+    """Return the vectors in rank space from which the outputs of one choice's experts are computed.
 
-    With FACTORS all choices' numbers together, weighed; with WEIGHS times the choice's own weight. ``token``
-    is one number or a column, ``r`` a row of places in rank space, ``is_number`` what of both is wanted.
+    With FACTORS the weighted sum over all choices; with WEIGHS times the choice's own weight. ``token``
+    is one number or a column, ``r`` a row of places in rank space, ``is_number`` a mask of both.
     """
     if FACTORS:
         numbers = tl.zeros_like(is_number).to(shrunk.dtype.element_ty)
@@ -38,7 +38,7 @@ def weigh(
             pair = token * top_k + other
             weight = tl.load(weights + pair)
             number = tl.load(shrunk + pair * rank + r, is_number, 0.0)
-            # What is left out was not written.
+            # Values that are left out were not written.
             numbers += tl.where(weight != 0, weight * number, 0.0)
     else:
         numbers = tl.load(shrunk + (token * top_k + choice) * rank + r, is_number, 0.0)

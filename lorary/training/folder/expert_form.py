@@ -23,7 +23,7 @@ class ExpertForm:
     """The ``ProductForm`` of a run that trains experts (see ``lorary.training.folder.finished``)."""
 
     shapes: Mapping[str, tuple[tuple[int, ...], tuple[int, ...]]] | None
-    """Module path -> shapes of ``a`` and ``b``; None for any experts, as PEFT trains them."""
+    """Module path -> shapes of ``a`` and ``b``; None for experts of any kind, as PEFT trains them."""
     base_fingerprint: str
     """The base model's fingerprint."""
     digests: Mapping[str, str]
@@ -31,7 +31,7 @@ class ExpertForm:
     config: TrainConfig
     """The run's configuration."""
     starts: Mapping[str, str] = field(default_factory=dict)
-    """Expert name -> hash of the weights that its training begins with, if it does not begin fresh."""
+    """Expert name -> hash of the weights that its training starts from, if it has a start."""
     peft: Mapping[str, Any] | None = None
     """PEFT's configuration, as ``describe_peft_config`` describes it, if PEFT trains them."""
     on_top_of: str | None = None
@@ -52,7 +52,7 @@ class ExpertForm:
         return expert
 
     def _find_faults(self, expert: Expert, name: str, num_steps: int) -> Iterator[str]:
-        """Yield the differences between an expert and the one that this run would have made."""
+        """Yield the differences between an expert and what this run would have made."""
         if expert.name != name:
             yield f"its expert must be {name!r}, found {quote(expert.name, 140)}"
         fault = find_training_fault(

@@ -1,4 +1,4 @@
-"""Looking at a run's folder from outside, to decide whether a run can use it."""
+"""Inspecting a run's folder from outside, to decide whether a run can use it."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ class FoundRun:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Names of its units; empty for runs of other objectives than experts."""
+        """Names of its units; empty for runs that do not train experts."""
         examples = self.identity.get("examples")
         return tuple(examples) if isinstance(examples, Mapping) else ()
 

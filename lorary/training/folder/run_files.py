@@ -58,7 +58,7 @@ def has_file(path: Path) -> bool:
 
     Raises:
         ValueError: if it is a link or a folder.
-        FormatError: if it is another kind than a regular file.
+        FormatError: if it is not a regular file.
     """
     status = read_status(path)
     if status is None:
@@ -101,7 +101,7 @@ def read_record(path: Path) -> dict[str, Any]:
 
 
 def name_scratch(folder: Path) -> Path:
-    """Return a new path in a folder, with a random name, so that nobody can have put a link there."""
+    """Return a new path in a folder, with a random name, so that no link can have been put there."""
     return folder / f"{SCRATCH}{uuid4().hex}"
 
 

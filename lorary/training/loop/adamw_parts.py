@@ -1,4 +1,4 @@
-"""AdamW with settings of their own for parts of a row, such as a larger learning rate for a table.
+"""AdamW with separate settings for parts of a row, such as a larger learning rate for a table.
 
 P parameters.
 """

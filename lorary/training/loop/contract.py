@@ -1,9 +1,9 @@
 """The contract between the loop and its objectives.
 
 A *unit* has its own name, examples, row of parameters, optimiser, schedule and early stopping, and becomes
-one product. Units do not influence each other, so each has the same result as if it were trained alone. So
-everything that shares parameters must be one unit: skills that several tasks share, with a table for each
-task, are one row, and the unit's examples are those of all these tasks.
+one product. Units do not influence each other, so each has the same result as if it were trained alone.
+Therefore everything that shares parameters must be one unit: skills that several tasks share, with a table
+for each task, are one row, and the unit's examples are those of all these tasks.
 
 P parameters of a unit, N target tokens of a pass.
 """
@@ -40,7 +40,7 @@ class Optimizer(Protocol):
         ...
 
     def tensors(self) -> dict[str, Tensor]:
-        """Return its state, float32, as far as it cannot be computed from the losses of the steps."""
+        """Return the part of its state that cannot be computed from the losses of the steps, float32."""
         ...
 
     def restore(self, tensors: Mapping[str, Tensor], progress: UnitProgress) -> None:
@@ -61,7 +61,7 @@ class Objective(Protocol[ProductT_co]):
     rows: ParameterRows
     """The parameters of the units in training, one row for each slot."""
     layout: Layout | None = None
-    """How passes are laid out, if only one way suits; None for the first exact one that a trial finds."""
+    """How passes are laid out, if only one layout suits; None for the first exact one that a trial finds."""
 
     def start(self, name: str, slot: int, num_steps: int) -> Optimizer:
         """Write a unit's initial values into a slot's row, and return its optimiser."""
@@ -86,7 +86,7 @@ class Objective(Protocol[ProductT_co]):
         return score_pass(self.stack, part, chooser)
 
     def survey(self, parts: Sequence[Pass]) -> None:
-        """Look at all passes of a step before the first of them has gradients; by default nothing happens."""
+        """Inspect all passes of a step before the first of them has gradients; by default nothing happens."""
         return
 
     def penalty(self, chooser: Chooser | None) -> Tensor | None:
@@ -106,7 +106,7 @@ class Objective(Protocol[ProductT_co]):
         Args:
             name: the unit's name.
             what: name of the loss, for messages.
-            loss: the loss, maybe not finite.
+            loss: the loss, which may not be finite.
             step: number of steps taken.
 
         Raises:

@@ -15,7 +15,7 @@ class TrainEvent(Generic[ProductT_co]):
     num_steps: int
     """Number of optimiser steps taken by all units, including those of resumed runs."""
     total_steps: int
-    """Number of steps of all units' plans (early stops need fewer)."""
+    """Number of steps of all units' plans (fewer are taken with early stopping)."""
     num_tokens: int
     """Number of tokens trained on since this run was started or resumed."""
     finished: Mapping[str, ProductT_co]

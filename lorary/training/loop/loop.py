@@ -168,8 +168,8 @@ class Loop(Generic[Product]):
         if self.after_pass is None:
             return
         steps = sum(trainee.progress.step for trainee in self.active.values())
-        # A finished unit counts with all steps of its plan, so that the bar reaches its end after early
-        # stops.
+        # A finished unit counts with all steps of its plan, so that the bar reaches its end after
+        # early stopping.
         steps += sum(self.plans[name].num_steps for name in self.done)
         losses = {
             t.name: t.progress.train_curve[-1][1] for t in self.active.values() if t.progress.train_curve

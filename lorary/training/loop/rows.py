@@ -66,7 +66,7 @@ class ParameterRows:
         return {name: part[0] for name, part in self._split(row[None]).items()}
 
     def copy_row(self, row: Tensor) -> dict[str, Tensor]:
-        """Return copies on the CPU of the parts of a row ``[P]``, by name, each with memory of its own."""
+        """Return copies on the CPU of the parts of a row ``[P]``, by name, each with its own memory."""
         return {name: part.detach().cpu().clone() for name, part in self.split_row(row).items()}
 
     def add_gradients(self, loss: Tensor) -> None:

@@ -20,7 +20,7 @@ VALUES, BEST_VALUES = "values", "best_values"
 def plan_unit(name: str, examples: TrainingExamples, settings: LoopSettings) -> list[list[int]]:
     """Plan all batches of one unit, as indices of its training examples.
 
-    Tokens that were spent before, see ``TrainingExamples.spent_tokens``, shorten the plan, so that the sum is
+    Tokens that were used before, see ``TrainingExamples.spent_tokens``, shorten the plan, so that the sum is
     at most that of the whole plan.
     """
     lengths = [len(example) for example in examples.train]

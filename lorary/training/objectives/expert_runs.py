@@ -1,4 +1,4 @@
-"""What trainings of experts have in common, whoever computes their layers."""
+"""What all trainings of experts have in common, with lorary's layers or PEFT's."""
 
 import math
 from dataclasses import asdict

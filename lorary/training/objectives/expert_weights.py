@@ -1,4 +1,4 @@
-"""Weights of experts as an objective, trained by gradient: a unit is a new task, its row has its weights.
+"""Weights of experts as an objective, trained by gradient: a unit is a new task, its row has the weights.
 
 S slots, K experts of a task, G groups of layers, T tokens.
 """

@@ -18,7 +18,7 @@ VALIDATIONS = 20
 
 
 def list_trials(config: SkillConfig, protocol: FewShotProtocol) -> list[SkillConfig]:
-    """List the trainings of an adaptation, of which the one with the lowest validation loss is chosen.
+    """List the trainings of an adaptation, of which the training with the lowest validation loss is chosen.
 
     - ``given``: one training with the configuration as it is.
     - ``fixed``: 1,000 steps at a learning rate of 3e-3 (T0's).
@@ -26,7 +26,7 @@ def list_trials(config: SkillConfig, protocol: FewShotProtocol) -> list[SkillCon
       Instructions'). Rates of parameters that are not trained have no variants.
 
     Both published protocols replace the configuration's bounds of steps, epochs and tokens, and its early
-    stop. If the configuration does not validate, ``grid`` validates 20 times.
+    stopping. If the configuration does not validate, ``grid`` validates 20 times.
 
     Args:
         config: the configuration.

@@ -14,8 +14,8 @@ from lorary.training.loop.schedule import seed_for
 class InputDropout:
     """Draws for each unit and step the inputs that its expert sees, as factors for the columns of ``a``.
 
-    The draw depends on nothing but seed and step. So a resumed run draws the same, and neither other units
-    nor the passes that a batch is split into matter. PEFT draws for each token; here all tokens of a step
+    The draw depends on nothing but seed and step. So a resumed run draws the same, and neither other
+    units nor the division of a batch into passes matter. PEFT draws for each token; here all tokens of a step
     have the same inputs.
 
     Args:

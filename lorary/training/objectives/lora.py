@@ -1,4 +1,4 @@
-"""LoRA experts as an objective: a unit is an expert, its row has the factors of all layers.
+"""LoRA experts as an objective: a unit is an expert, and its row has the factors of all layers.
 
 S slots, P parameters of an expert, R rank, I layer input, O layer output, N target tokens.
 """
@@ -34,8 +34,8 @@ class LoraExperts(Objective[Expert]):
         base: the base model.
         examples: expert name -> its examples.
         config: the configuration.
-        starts: the experts that trainings begin with; None: all begin fresh.
-        general: the general expert that is on during training, for the cards; None for none.
+        starts: the experts that trainings start from; None: no training has a start.
+        general: the general expert that is active during training, for the cards; None for none.
     """
 
     def __init__(
@@ -72,8 +72,8 @@ class LoraExperts(Objective[Expert]):
     def start(self, name: str, slot: int, num_steps: int) -> AdamWSteps:
         """Start a new expert: ``a`` uniform in ±1/√I as in PEFT, ``b`` zero; or with the factors of another.
 
-        Where that one has a lower rank, or does not change a layer, the remaining rows are those of a new
-        expert.
+        Where that expert has a lower rank, or does not change a layer, the remaining rows are those of
+        a new expert.
         """
         seed = seed_for(self.config.seed, "" if self.config.same_start else name)
         generator = torch.Generator().manual_seed(seed)
@@ -89,7 +89,7 @@ class LoraExperts(Objective[Expert]):
         return steps
 
     def _put_start(self, name: str, slot: int) -> None:
-        """Write the factors of the expert that a training begins with, if there is one, into a slot."""
+        """Write the factors of the expert that a training starts from, if there is one, into a slot."""
         start = self._starts.fit(name, self.config.rank) if self._starts is not None else None
         if start is None:
             return
@@ -112,7 +112,7 @@ class LoraExperts(Objective[Expert]):
         return self.stack.plan(indices, weights)
 
     def _drop_inputs(self, dropout: InputDropout, slots: list[int]) -> None:
-        """Leave out inputs of layers in training; without gradients, as in validation, there are all."""
+        """Leave out inputs of layers in training; without gradients, as in validation, none is left out."""
         drawn = {}
         if torch.is_grad_enabled():
             for slot in slots:
@@ -132,7 +132,7 @@ class LoraExperts(Objective[Expert]):
         return check_expert_loss(name, what, loss, step, self.config)
 
     def export(self, name: str, values: Tensor, progress: UnitProgress) -> Expert:
-        """Make an expert of a row; its ``b`` includes LoRA's factor."""
+        """Make an expert from a row; its ``b`` includes LoRA's factor."""
         self.check_loss(name, "sum of weights", float(values.sum()), progress.step)
         examples = self.examples[name]
         card = ExpertCard(

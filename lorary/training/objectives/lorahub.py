@@ -85,7 +85,7 @@ def search_weights(
     *,
     on_step: Callable[[int, float], None] | None = None,
 ) -> LorahubResult:
-    """Search for weights of experts with the least loss on a few examples, by nevergrad's NGOpt.
+    """Search for weights of experts with the lowest loss on a few examples, by nevergrad's NGOpt.
 
     The model runs with the exact sum ``sum_e w_e b_e a_e``; nothing is merged. The weights can be used in a
     ``linear`` merge. (The paper's code sums ``a`` and ``b`` separately, which adds cross terms.) The best of
@@ -96,7 +96,7 @@ def search_weights(
         names: the experts that may take part.
         examples: examples of the new task, at least one.
         config: the configuration; None for the defaults.
-        on_step: called after each try with its number, from 1, and the least loss so far.
+        on_step: called after each try with its number, from 1, and the lowest loss so far.
 
     Returns:
         The weights and their loss.
@@ -196,7 +196,7 @@ class ExpertWeights(Objective[LorahubResult]):
 
     def routing(self, part: Pass) -> Chooser:
         """Return the chooser of the experts with the weights in the row."""
-        # All weights may be 0, and the general expert of experts that build on one is on all the same.
+        # All weights may be 0, but the general expert of experts that build on one is active all the same.
         return self.stack.plan(self._places[None], self.rows.values, general=torch.tensor([True]))
 
     def check_loss(self, name: str, what: str, loss: float, step: int) -> float:

@@ -99,7 +99,7 @@ class MoeExperts(Objective[dict[str, Tensor]]):
         self._decoding = find_decoding(stack)
         self._optimizer: AdamWPartsSteps | None = None
         self._seed = self._num_passes = 0
-        # What a step's passes are measured by: module path -> counts of each head and number of tokens.
+        # Sums over a step's passes: module path -> counts of each head and number of tokens.
         self._counted: dict[str, tuple[list[Tensor], float]] | None = None
         if config.train_experts:
             for layer in layers.values():
@@ -109,7 +109,7 @@ class MoeExperts(Objective[dict[str, Tensor]]):
 
     @torch.no_grad()
     def start(self, name: str, slot: int, num_steps: int) -> AdamWPartsSteps:
-        """Start with the given routers and the experts as they are; amounts of noise start at zero."""
+        """Start with the given routers and the unchanged experts; amounts of noise start at zero."""
         self._seed = seed_for(self.config.train.seed, name)
         self.rows.values[slot] = 0
         for path, own in self.starts.items():
@@ -196,7 +196,7 @@ class MoeExperts(Objective[dict[str, Tensor]]):
         return NoiseSource(seed, self.config.jitter if self.config.noise == "jitter" else None)
 
     def _place_factors(self) -> None:
-        """Give the layers the experts' factors as they are now, if these are trained."""
+        """Give the layers the experts' current factors, if these are trained."""
         if self._factors:
             for path, layer in self.stack.layers.items():
                 layer.a, layer.b_t = self.rows.parts[f"{path}.a"][0], self.rows.parts[f"{path}.b_t"][0]

@@ -33,7 +33,7 @@ class NoiseSource(NamedTuple):
 
 
 class MoeChooser:
-    """Routes the tokens of a pass, and sums over them what losses and usage are made of.
+    """Routes the tokens of a pass, and sums what losses and usage need over them.
 
     Args:
         form: the router's form.
@@ -65,8 +65,8 @@ class MoeChooser:
         """Module path -> the sums of each of its calls in this pass."""
         self.watches = watches
         self.is_open = True
-        """Whether sums are kept. Layers that are run again for their gradients compute them once more, since
-        they must compute the same as before, but these are not kept."""
+        """Whether sums are kept. Layers that are run again for their gradients compute the sums again, since
+        they must compute the same as before, but these sums are not kept."""
 
     def choose(self, path: str, x: Tensor, rows: Tensor) -> Choice:
         """Choose each token's experts; see ``Chooser``."""

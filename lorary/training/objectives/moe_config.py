@@ -53,9 +53,10 @@ class MoeConfig:
     weighting: Weighting = "kept"
     """Weights: softmax of the 'kept' scores, or of 'all' scores, where the kept ones sum to less than 1."""
     input_norm: InputNorm = "unit"
-    """What each input is divided by before it is scored: nothing, its length, or its root mean square."""
+    """What each input is divided by before it is scored: nothing, its norm, or its root mean square."""
     num_groups: int | None = None
-    """Choose groups first: as many of equal size, of neighbours in the order of the experts."""
+    """Choose groups first: this number of groups of equal size, each of neighbours in the order of the
+    experts."""
     groups: dict[str, list[str]] | None = None
     """Choose groups first: group to its experts, each expert in one group, shared ones in none."""
     top_groups: int | None = None
@@ -82,7 +83,7 @@ class MoeConfig:
     router_learning_rate: float = 1e-2
     """Peak learning rate of the router, which has no weight decay; training.learning_rate is the experts'."""
     train_experts: bool = False
-    """Train the experts too; the results are new experts, and the old ones stay as they are."""
+    """Train the experts too; the results are new experts, and the given ones are not changed."""
     balanced: bool = True
     """Repeat the examples of smaller tasks, so that all tasks are equally frequent in training."""
 
@@ -97,7 +98,7 @@ class MoeConfig:
             if value not in known:
                 yield f"{name} must be one of {', '.join(known)}, found {quote(value, 60)}"
         if self.num_groups is not None and self.groups is not None:
-            yield "num_groups and groups say the same in two ways: give only one of them"
+            yield "num_groups and groups both set the groups: give only one of them"
         if self.shared_gate and not self.shared:
             yield "shared_gate needs shared experts, found none"
         has_groups = self.num_groups is not None or self.groups is not None
@@ -112,8 +113,8 @@ class MoeConfig:
         ):
             which = "top_k and top_groups above 1" if has_groups else "top_k above 1"
             yield (
-                f"weighting 'kept' needs {which}, since the softmax of one kept score is always 1 and trains "
-                "nothing: take weighting 'all'"
+                f"weighting 'kept' needs {which}, since the softmax of one kept score is always 1 and "
+                "trains nothing: use weighting 'all'"
             )
 
     def make_form(self, names: Sequence[str]) -> MoeForm:

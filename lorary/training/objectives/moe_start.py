@@ -19,7 +19,7 @@ from lorary.routing.moe.scores import normalise_inputs
 from lorary.training.loop.schedule import seed_for
 from lorary.training.objectives.moe_chooser import count_uses, find_decoding
 
-# Of random rows, as of the linear layers of most base models.
+# Standard deviation of random rows, as in the linear layers of most base models.
 DEVIATION = 0.02
 
 
@@ -58,7 +58,7 @@ def start_from_rows(
     scale: float,
     seed: int,
 ) -> dict[str, Tensor]:
-    """Make first values of prototypes or of mean inputs.
+    """Make first values from prototypes or mean inputs.
 
     Rows without a sign, such as prototypes, get the sign of their product with the mean input. Their mean is
     subtracted, which changes no choice and no weight. They are scaled such that, over tokens of the examples,
@@ -117,7 +117,7 @@ def _read(
 
     for part in passes():
         score_pass(stack, part, Look(part))
-    # Some layers may have had no token, as those of a base model's own routed experts.
+    # Some layers may have had no token, such as those of a base model's own routed experts.
     return {
         path: sums[path] / counts[path] if counts.get(path) else torch.zeros((), device=stack.model.device)
         for path in stack.layers
@@ -125,7 +125,7 @@ def _read(
 
 
 def _fill(form: MoeForm, rows: Tensor, seed: int) -> Tensor:
-    """Make a layer's parameters of a row for each routed expert, ``[E, I]``."""
+    """Make a layer's parameters from a row for each routed expert, ``[E, I]``."""
     shapes = form.outline(rows.shape[1])
     parts = {name: torch.zeros(shape) for name, shape in shapes.items()}
     if form.kind == "product_keys":

@@ -1,4 +1,4 @@
-"""What the losses of a mixture of experts are made of: sums over the tokens of a layer.
+"""The sums over the tokens of a layer from which the losses of a mixture of experts are computed.
 
 T tokens, E routed experts, G groups, M rows and N columns of a grid, K experts kept per token, n choices of a
 head.

@@ -15,8 +15,8 @@ from lorary.training.objectives.moe_sums import LayerSums
 
 @dataclass(frozen=True)
 class MoeUsage:
-    """The use of the routed experts on some examples. Every token gets the experts that it chooses: none is
-    dropped, however many choose one expert."""
+    """The use of the routed experts on some examples. Every token gets the experts that it chooses: none
+    is dropped, however many choose the same expert."""
 
     shares: Mapping[str, Mapping[str, float]]
     """Module path -> expert -> the share of all choices of tokens that are this expert; they sum to 1."""

@@ -1,4 +1,4 @@
-"""An expert of PEFT's own layers as an objective: a unit is an expert, its row has all that PEFT trains.
+"""An expert of PEFT's own layers as an objective: a unit is an expert, and its row has all that PEFT trains.
 
 P parameters of an expert, N target tokens of a pass.
 """
@@ -92,24 +92,24 @@ class PeftExperts(Objective[Expert]):
         return {key: each for key, each in self.model.named_parameters() if each.requires_grad}
 
     def start(self, name: str, slot: int, num_steps: int) -> AdamWSteps:
-        """Begin as PEFT does, with the expert's own seed."""
+        """Start as PEFT does, with the expert's own seed."""
         if self._name != name:
             self._wrap(name)
-        self._name = None  # a second start begins anew
+        self._name = None  # a second start resets the model
         self.rows.bind(self._list_trained())
         self._steps = self._adamw.start(self.rows.values[slot], num_steps)
         return self._steps
 
     def survey(self, parts: Sequence[Pass]) -> None:
-        """Count the passes of a step anew."""
+        """Count the passes of a step from 0."""
         self._pass = 0
 
     def routing(self, part: Pass) -> Chooser | None:
-        """Return None: PEFT's layers are always on."""
+        """Return None: PEFT's layers are always active."""
         return None
 
     def losses(self, part: Pass, examples: Sequence[TokenizedExample], chooser: Chooser | None) -> Tensor:
-        """Run PEFT's model; what drops out in training depends on seed, step and pass alone."""
+        """Run PEFT's model; dropout in training depends on seed, step and pass alone."""
         inputs, batch = part.batch.inputs_for(self.stack.model), part.batch
         self._set_mode(torch.is_grad_enabled())
         self._pass += 1
@@ -121,7 +121,7 @@ class PeftExperts(Objective[Expert]):
             return target_losses(self.stack.model, inputs, batch.positions, batch.labels)
 
     def _losses_after_prompt(self, inputs: Mapping[str, Any], positions: Tensor, labels: Tensor) -> Tensor:
-        """Compute losses of a model that reads virtual tokens first; only some kinds have logits of them."""
+        """Compute losses of a model that reads virtual tokens first; only some kinds have logits of these."""
         length = inputs["input_ids"].shape[1]
         given = {key: value for key, value in inputs.items() if key != "position_ids"}
         if "PREFIX" not in str(self.peft_config.peft_type):
@@ -131,7 +131,7 @@ class PeftExperts(Objective[Expert]):
         return cross_entropy(logits, labels)
 
     def _set_mode(self, is_training: bool) -> None:
-        """Switch PEFT's layers between training and use; the base model's own layers stay as they are in use.
+        """Switch PEFT's layers between training and use; the base model's own layers stay in evaluation mode.
 
         The mode lasts until the next pass, because checkpointed layers run again during backward.
         """
@@ -145,7 +145,7 @@ class PeftExperts(Objective[Expert]):
         return check_expert_loss(name, what, loss, step, self.config)
 
     def export(self, name: str, values: Tensor, progress: UnitProgress) -> Expert:
-        """Make an expert of a row, by PEFT's own files."""
+        """Make an expert from a row, through PEFT's own files."""
         self.check_loss(name, "sum of weights", float(values.sum()), progress.step)
         with torch.no_grad():
             self.rows.values[0] = values

@@ -11,7 +11,7 @@ from lorary.training.field_checks import count, find_field_faults, positive, swi
 Trained = Literal["all", "table", "skills"]
 """The parameters that are trained."""
 NewRows = Literal["random", "mean", "uniform"]
-"""How rows of a table begin for tasks that are not in it."""
+"""The initial rows of tasks that are not in a table."""
 AdaptationMode = Literal["poly", "poly-z", "poly-mu", "mhr", "mhr-z", "mhr-mu"]
 """The published ways to adapt skills to new tasks, see ``lorary.training.skill_modes``."""
 ADAPTATION_MODES: tuple[str, ...] = get_args(AdaptationMode)

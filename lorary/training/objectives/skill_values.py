@@ -77,8 +77,8 @@ def take_values(start: SkillSet, tasks: Sequence[str], config: SkillConfig, seed
 
     Args:
         start: the skills, of one rank; their ``b`` is divided by LoRA's factor.
-        tasks: the tasks of the training. Those in the table of ``start`` begin with their rows, others as
-            ``new_rows`` says.
+        tasks: the tasks of the training. Those in the table of ``start`` start from their rows,
+            others as ``new_rows`` says.
         config: the configuration.
         seed: of random rows.
 

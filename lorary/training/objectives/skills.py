@@ -92,7 +92,7 @@ class SharedSkills(Objective[dict[str, Tensor]]):
         return _OwnFactors(used, self.config.train.scale)
 
     def _find(self, name: str) -> Tensor:
-        """Return the present values of a parameter."""
+        """Return the current values of a parameter."""
         return self._fixed[name] if name in self._fixed else self.rows.parts[name][0]
 
     def _compute_weights(self, used: Tensor) -> dict[str, Tensor]:
@@ -113,7 +113,7 @@ class SharedSkills(Objective[dict[str, Tensor]]):
     def _draw_noise(self) -> dict[str, Tensor]:
         """Draw the noise of a step for all tasks, which depends on nothing but seed and step.
 
-        So a resumed run draws the same, and the passes that a batch is split into do not matter.
+        So a resumed run draws the same, and it does not matter into which passes a batch is split.
         """
         assert self._optimizer is not None
         generator = torch.Generator().manual_seed(seed_for(self._seed, f"step {self._optimizer.num_taken}"))

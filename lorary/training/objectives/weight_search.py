@@ -39,7 +39,7 @@ class WeightSearch:
         self._candidate: Any = None
         self._optimizer = _start_optimizer(len(values), num_steps - 1, limit, seed)
         self.best: Weights = self._tried
-        """The values with the least score, float64."""
+        """The values with the lowest score, float64."""
         self.best_loss = float("inf")
         """The loss of ``best``, without the penalty."""
         self._best_score = float("inf")

@@ -1,4 +1,4 @@
-"""The experts that are merged if none are named."""
+"""The experts that are merged if none is named."""
 
 from collections.abc import Mapping, Sequence
 

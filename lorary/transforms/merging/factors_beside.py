@@ -1,4 +1,4 @@
-"""Low-rank factors that are merged beside sparse changes, by methods that add."""
+"""Low-rank factors that are merged in addition to sparse changes, by methods that add."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace

@@ -1,6 +1,6 @@
 """The rank of a merged layer, and truncation to it with its error.
 
-Shape letters: S rank before the cut, I layer input, O layer output.
+Shape letters: S rank before truncation, I layer input, O layer output.
 """
 
 from dataclasses import dataclass

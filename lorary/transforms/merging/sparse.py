@@ -39,7 +39,7 @@ def merge_sparse(experts: Mapping[str, Expert], recipe: MergeRecipe, name: str) 
 
     Zeros are added until a layer has ``r (I + O)`` entries for one ``r`` of all layers, as PEFT needs it.
 
-    Low-rank factors of other experts are merged as they are alone, beside the entries. Such an expert has
+    Low-rank factors of other experts are merged separately, as without sparse changes. Such an expert has
     both; it is attached and folded, but PEFT has no type of adapters for it, so it cannot be written.
 
     Args:

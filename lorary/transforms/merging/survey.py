@@ -55,7 +55,7 @@ class Survey:
     names: tuple[str, ...]
     """Names of the experts, in the order of merging."""
     base_model: str
-    """The experts' base model; ``""`` if no expert has a name of it."""
+    """The experts' base model; ``""`` if no expert names it."""
     cards: tuple[ExpertCard, ...]
     """Cards of the experts."""
     layers: tuple[LayerOutline, ...]
@@ -63,7 +63,7 @@ class Survey:
 
 
 def _warn_of_copies(experts: Sequence[Expert]) -> None:
-    """Say that copies of base weights are left out: without the model they cannot be compared."""
+    """Warn that copies of base weights are left out: they cannot be compared without the model."""
     found = [expert for expert in experts if expert.kinds]
     if found:
         more = f" (and {say_count(len(found) - 1, 'more such expert')})" if len(found) > 1 else ""

@@ -125,7 +125,7 @@ FOLDER_DAMAGE = {
     ),
     "a loss that is NaN": (
         edit_json("progress.json", train_curve=[[1, 2.5], [2, float("nan")], [3, 1.25]]),
-        "NaN is no JSON number",
+        "NaN is not a JSON number",
     ),
     "no curve": (edit_json("progress.json", train_curve=None), "SHA-256 differs|must be a list"),
 }

@@ -35,7 +35,7 @@ class CtmConfig:
     options: Mapping[str, Any] = field(default_factory=dict)
     """Options of the inner method."""
     beta: float = 0.0
-    """Influence of an expert's norm on the subspaces: 0 counts all experts alike, 1 leaves their norms."""
+    """Influence of an expert's norm on the subspaces: 0 counts all experts alike, 1 keeps their norms."""
     num_steps: int = 1000
     """Largest number of steps of the iteration that finds the subspaces."""
 
@@ -56,7 +56,7 @@ def merge_ctm(layer: MergeLayer, config: CtmConfig) -> LowRank:
     K is the merged expert's rank; without a fixed rank it is the largest of the experts' ranks. U and V
     minimize ``sum_e |x_e (D_e - U C_e V^T)|^2`` (a Tucker decomposition, by alternating steps from singular
     vectors), where x_e makes the norms equal, or more equal, by ``beta``. So the result has rank K and is not
-    truncated. The projection loses what all K directions do not hold: the merge is exact only if K is as
+    truncated. The projection loses whatever is outside the K directions: the merge is exact only if K is as
     large as the space of all experts. No weight change is formed. Experts of weight 0 do not influence U and
     V. Default weights are those of the inner method.
 

@@ -1,4 +1,4 @@
-"""The weight change of one expert, less those of others."""
+"""The weight change of one expert minus those of others."""
 
 from dataclasses import dataclass
 

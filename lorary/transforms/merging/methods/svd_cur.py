@@ -50,12 +50,13 @@ def merge_svd_cur(layer: MergeLayer, config: SvdCurConfig) -> LowRank:
 
     The shared directions P are the K leading left singular vectors of ``[D_1 ... D_E]``. The rest of an
     expert, ``D_e - P P^T D_e``, is approximated by C of its rows and C of its columns, those of the largest
-    leverage (squared length in the C leading singular vectors), and the best matrix between them. The result
+    leverage (squared norm in the C leading singular vectors), and the best matrix between them. The result
     is ``scale * sum_e w_e (P P^T D_e + own_scale * CUR_e)``, with default weight ``1 / E``.
 
     It does not depend on the factorization, and no weight change is formed. It is exact only if C is as large
-    as the rank of each expert's rest. The method is known to us from the paper's abstract only: the basis,
-    the choice of rows and columns by leverage, the division of the rank and the weights are our choices.
+    as the rank of each expert's rest. Only the paper's abstract was available: the basis,
+    the choice of rows and columns by leverage, the division of the rank and the weights are choices of
+    lorary.
 
     Source: On the Representation Geometry of LoRA Model Merging, Findings of ACL 2026.
     """
@@ -83,7 +84,7 @@ def merge_svd_cur(layer: MergeLayer, config: SvdCurConfig) -> LowRank:
 
 
 def is_change(pair: Factors) -> bool:
-    """Return whether an expert changes the layer at all."""
+    """Return whether an expert changes the layer."""
     return frobenius_norm(pair.a.double(), pair.b.double()).item() > 0
 
 

@@ -128,6 +128,6 @@ def _check_base(experts: Mapping[str, Expert], recipe: MergeRecipe, base_model: 
         if not is_same_base(BaseIdentity(name), BaseIdentity(base_model)):
             raise IncompatibleExpert(
                 f"the recipe must be for the experts' base model {quote(base_model)}, found {quote(name)}: "
-                "correct base_model, or leave it out; if both are one model, expert.with_base(…) or "
-                "--trust-base says so"
+                "correct base_model, or leave it out; if both are the same model, use "
+                "expert.with_base(…) or --trust-base"
             )
