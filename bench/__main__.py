@@ -10,11 +10,11 @@ os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 from bench.command import main
 from bench.quiet import quieten
 
-# Measurements of memory start this module again in a process of their own.
+# Measurements of memory start this module again in a separate process.
 if __name__ == "__main__":
-    gc.freeze()  # what the imports made is never garbage: collecting between rounds is quick then
+    gc.freeze()  # objects of the imports are never garbage: this makes collecting between rounds fast
     quieten()
     try:
         main()
     finally:
-        gc.unfreeze()  # or what is left at the end is told as leaks
+        gc.unfreeze()  # otherwise remaining objects are reported as leaks

@@ -1,10 +1,11 @@
-"""The first calibration of a library, and that of one more expert, in seconds and in processor time.
+"""The first calibration of a library, and that of one more expert, in seconds and in CPU time.
 
     python -m bench.calibrating --experts 128 --threads 2
-    git worktree add OLD COMMIT && python -m bench.calibrating OLD --experts 128    # beside another checkout
+    git worktree add OLD COMMIT && python -m bench.calibrating OLD --experts 128    # compared with another
+    checkout
 
-Each checkout runs in a process of its own, one after the other, with an empty cache folder but for the base
-model. Processor time is told besides seconds, for machines that do other work meanwhile. "Again" is the first
+Each checkout runs in its own process, one after the other, with a cache folder that has only the
+base model. CPU time is measured besides seconds, for machines with other work. "Again" is the first
 calibration of a library on a machine that has calibrated experts of this base model before.
 """
 
@@ -30,7 +31,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("old", type=Path, nargs="?", help="The other checkout; without it: this one alone")
+    parser.add_argument("old", type=Path, nargs="?", help="The other checkout; by default only this one")
     parser.add_argument("--experts", type=int, default=128)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--dtype", default="float32", choices=("float32", "bfloat16"))
@@ -57,7 +58,7 @@ def main() -> None:
 
 
 def run(tree: Path, options: argparse.Namespace) -> dict[str, tuple[float, float]]:
-    """Measure one checkout in a process of its own."""
+    """Measure one checkout in its own process."""
     from lorary.files import open_cache_folder  # not at the top: a worker may import an older lorary
 
     with tempfile.TemporaryDirectory(prefix="lorary-bench-") as cache:
@@ -106,7 +107,7 @@ def measure(num_experts: int, dtype: torch.dtype) -> dict[str, tuple[float, floa
         for number in range(num_experts):
             library.add(draw(number))
         shutil.copytree(folder / "library", folder / "again")
-        # The files are read once before, as when experts have been used.
+        # The files are read once before, as if experts had been used.
         for job, name in (("the first time", "library"), ("again, another library", "again")):
             library = lorary.Library.open(str(folder / name))
             model = lorary.load_model(base, library, router=None)
@@ -125,7 +126,7 @@ def measure(num_experts: int, dtype: torch.dtype) -> dict[str, tuple[float, floa
 
 
 def clock(work: Callable[[], object]) -> tuple[float, float]:
-    """Return seconds and seconds of processor time."""
+    """Return seconds and CPU seconds."""
     seconds, processor = time.perf_counter(), time.process_time()
     work()
     return time.perf_counter() - seconds, time.process_time() - processor

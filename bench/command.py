@@ -46,7 +46,7 @@ WIDTH = 180
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run the benchmarks asked for, print their tables, and keep them as JSON if a file is named."""
+    """Run the requested benchmarks, print their tables, and write them as JSON if a file is named."""
     parser = _build_parser()
     parsed = parser.parse_args(arguments)
     unknown = [name for name in parsed.names if name not in BENCHES]
@@ -57,7 +57,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if parsed.threads is not None:
         torch.set_num_threads(parsed.threads)
     console = Console()
-    # Wider than most terminals: a folded line is easier to read than cells cut short.
+    # Wider than most terminals: a wrapped line is easier to read than truncated cells.
     console.width = max(console.width, WIDTH)
     tables: dict[str, list[Table]] = {}
     with TemporaryDirectory(prefix="lorary-bench-") as scratch:
@@ -83,12 +83,12 @@ def _build_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "names", nargs="*", metavar="name", help=f"among {', '.join(BENCHES)}; none means all"
     )
-    parser.add_argument("--quick", action="store_true", help="tiny sizes: does it work at all?")
+    parser.add_argument("--quick", action="store_true", help="tiny sizes, as a test that it runs")
     parser.add_argument(
         "--full", action="store_true", help="also PEFT with 128 experts, 22 GB of experts to stream (long)"
     )
     parser.add_argument("--repeats", type=int, default=5, help="rounds, each measuring every side once")
-    parser.add_argument("--threads", type=int, help="CPU threads; PyTorch's choice if left out")
+    parser.add_argument("--threads", type=int, help="CPU threads; by default PyTorch's choice")
     parser.add_argument("--dtype", choices=list(DTYPES), default="bfloat16", help="of base model and experts")
     parser.add_argument("--base", default="smollm2-135m", help="base model: embedded, a folder or a hub id")
     parser.add_argument("--data", type=Path, help="folder of task files with a MANIFEST.json, for training")

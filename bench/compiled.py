@@ -1,4 +1,4 @@
-"""Decoding by compiled steps beside the steps as they are: the base model, and Arrow on its experts."""
+"""Decoding with and without compiled steps: the base model, and Arrow on its experts."""
 
 from collections.abc import Callable, Mapping
 
@@ -31,7 +31,7 @@ def measure(options: Options) -> list[Table]:
 
 
 def measure_steps(routes: Mapping[str, Route], job: str, sizes: Sizes, options: Options) -> Table:
-    """Measure decode steps as they are and compiled, on GPUs as CUDA graphs.
+    """Measure decode steps with and without compilation, on GPUs as CUDA graphs.
 
     Args:
         routes: by name, ``SIDES`` among them; their models are those of ``transformers``.
@@ -53,14 +53,14 @@ def measure_steps(routes: Mapping[str, Route], job: str, sizes: Sizes, options: 
         rows=describe_sides(
             {name: found.per(sizes.steps) for name, found in times.items()}, to=("base", "base, compiled")
         ),
-        note="What compiling takes, once, is not in these times.",
+        note="The time of compiling is not included.",
     )
 
 
 def _decode(
     model: Callable[..., object], route: Route, sizes: Sizes
 ) -> tuple[Callable[..., object], Callable[[], StaticCache]]:
-    """Return what runs some steps on a cache, and what fills it with the prompt."""
+    """Return a function that runs some steps on a cache, and one that fills it with the prompt."""
     ids = draw_ids(sizes, route.model.device)
     cache = StaticCache(config=route.model.config, max_cache_len=sizes.prompt + sizes.steps)
 

@@ -3,9 +3,9 @@
     python -m bench.first_token --experts 32 --threads 2 --general
 
 Random experts of rank 8 on all linear layers of the embedded base model, float32; sides take turns. "depth"
-is the part of the layers that the calibrated router decides from, "tokens" how many of the prompt's tokens at
-most; "deciding" is the time for this alone. What is not trusted goes to a general expert with --general, else
-to all experts, which then all run.
+is the share of the layers from which the calibrated router decides, "tokens" the maximum number of the
+prompt's tokens; "deciding" is the time for this alone. Doubtful requests go to a general expert with
+--general, else to all experts, which then all run.
 """
 
 import argparse
@@ -36,7 +36,7 @@ def main() -> None:
     parser.add_argument("--tokens", type=int, default=128, help="of the prompt")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--general", action="store_true", help="with a general expert to fall back on")
+    parser.add_argument("--general", action="store_true", help="with a general expert as the fallback")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     base = load_bench_base("smollm2-135m", torch.float32)

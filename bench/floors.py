@@ -1,4 +1,4 @@
-"""The least that experts cost: multiplications and bytes that must move, in units of the base model's own.
+"""Lower bounds of the cost of experts: multiplications and bytes read, in units of the base model's own.
 
 B sequences, T tokens, E experts, R rank, I layer input, O layer output, K experts per token.
 """
@@ -15,9 +15,9 @@ class Floor(NamedTuple):
     """With the base model's own, which are 1; attention is not counted."""
 
     work: float
-    """Multiplications: what bounds many tokens."""
+    """Multiplications, which limit the speed with many tokens."""
     size: float
-    """Numbers read: what bounds few tokens."""
+    """Numbers read, which limit the speed with few tokens."""
 
 
 def find_floor(
@@ -30,16 +30,16 @@ def find_floor(
     num_scored: int = 0,
     num_logits: int | None = None,
 ) -> Floor:
-    """Count what scores and experts need at the least.
+    """Count the minimum for scores and experts.
 
     Args:
         model: the base model, without experts.
         tokens: T, read at once.
         rank: R.
         top_k: K.
-        num_used: how many experts any token uses; see ``expect_used``.
+        num_used: the number of experts that any token uses; see ``expect_used``.
         num_scored: E, for each of which a token has one product; 0 without a router.
-        num_logits: of how many tokens the logits are wanted; None for all.
+        num_logits: the number of tokens whose logits are computed; None for all.
     """
     output = model.get_output_embeddings().weight.numel()
     plain_work = output * (tokens if num_logits is None else num_logits) / tokens
@@ -54,7 +54,7 @@ def find_floor(
 
 
 def expect_used(experts: int, top_k: int, tokens: int) -> float:
-    """Count the experts that tokens use between them where each chooses K of E by chance."""
+    """Count the experts that all tokens use together if each chooses K of E at random."""
     return experts * (1 - (1 - top_k / experts) ** tokens)
 
 
@@ -72,7 +72,7 @@ class Sizes:
 
 @dataclass(frozen=True)
 class Aims:
-    """What prefill and decode should cost at most, and must at least, in times of the base model's."""
+    """Targets and lower bounds for prefill and decode, in units of the base model's cost."""
 
     prefill: float
     decode: float
@@ -80,20 +80,20 @@ class Aims:
     decode_floor: Floor
 
     def describe_prefill(self) -> str:
-        """Say both of prefill, which multiplications bound."""
+        """Describe those of prefill, which multiplications limit."""
         return f"Target: at most {self.prefill:g} × base. Least work: {self.prefill_floor.work:.3g} × base."
 
     def describe_decode(self) -> str:
-        """Say both of decode, which bytes bound."""
+        """Describe those of decode, which bytes limit."""
         return f"Target: at most {self.decode:g} × base. Least bytes: {self.decode_floor.size:.3g} × base."
 
 
 def find_floors(
     model: PreTrainedModel, sizes: Sizes, *, rank: int, top_k: int, experts: int, has_router: bool = True
 ) -> tuple[Floor, Floor]:
-    """Count the least of prefill and of a decode step, all logits wanted; see ``find_floor``.
+    """Count the minimum of prefill and of a decode step, with all logits; see ``find_floor``.
 
-    Without a router every expert is named.
+    Without a router every expert is used by name.
     """
     prefill, decode = (
         find_floor(

@@ -1,9 +1,9 @@
-"""How long a base model takes to write the generic text that experts are calibrated on.
+"""The time that a base model takes to write the generic text on which experts are calibrated.
 
     python -m bench.generic_text                                  # the embedded base model
-    python -m bench.generic_text --out lorary/facts/written       # writes what comes with the package
+    python -m bench.generic_text --out lorary/facts/written       # writes the texts of the package
 
-It says whether the text equals what comes with the package. Sampling may differ on another processor or in
+Prints whether the text equals that of the package. Sampling may differ on another processor or in
 another precision, from the first token for which rounding decides.
 """
 

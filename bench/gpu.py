@@ -42,7 +42,7 @@ RANK = 16
 def measure(options: Options) -> list[Table]:
     """Measure prefill of 4,096 tokens and decode of batch 32 by Arrow, and 64 sequences by name.
 
-    Without a CUDA device only count what they cost at the least.
+    Without a CUDA device only the lower bounds are counted.
     """
     if not (torch.cuda.is_available() or options.quick):
         Console(stderr=True).print("no CUDA device: the benchmark gpu times nothing", style="dim")
@@ -88,7 +88,8 @@ def _count_least() -> Table:
                 {"shape": name, "job": job, "prefill, work": prefill.work, "decode, bytes": decode.size}
             )
     return Table(
-        title=f"the least that {NUM_EXPERTS} experts ({NUM_NAMES} by name) of rank {RANK} cost, × base",
+        title=f"lower bounds of the cost of {NUM_EXPERTS} experts ({NUM_NAMES} by name) of rank {RANK}, × "
+        "base",
         rows=rows,
         note=f"Prefill of {SIZES.batch * SIZES.prompt} tokens; decode of batch {SIZES.batch}, by name "
         f"{NUM_NAMES}. Targets: prefill 1.15; decode 1.3, by name 1.15.",
@@ -136,7 +137,7 @@ def _route_by_name(model: PreTrainedModel, stack: ExpertStack, num_names: int) -
 
 
 def use_kernels(kernels: str | None) -> None:
-    """Say by which operators lorary computes; None for its own choice."""
+    """Name the operators that lorary uses; None for its own choice."""
     with suppress(KeyError):
         del os.environ["LORARY_KERNELS"]
     if kernels is not None:

@@ -38,7 +38,7 @@ def measure(options: Options) -> list[Table]:
 
 def _measure_shape(name: str, config: PreTrainedConfig, options: Options) -> Table:
     num_experts, num_steps = (2, 3) if options.quick else (8, 20)
-    # Its tokens are drawn: no tokenizer is asked, and no weights are looked at twice.
+    # Its tokens are random: no tokenizer is used, and no weights are read twice.
     base = BaseModel(draw_model(config, options).requires_grad_(False), None, name, None, "")
     chance = random.Random(0)
     examples = {

@@ -30,7 +30,7 @@ class Place:
     tokens: int = 512
     """T, of one sequence read at once."""
     first_rank: int = 0
-    """Of the first expert, where it is above that of all others."""
+    """Of the first expert, if it is above that of all others."""
 
 
 AXES: Mapping[str, tuple[int, ...]] = {

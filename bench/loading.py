@@ -1,4 +1,4 @@
-"""From a library on disk to a routed model: time and peak memory, for more and more experts."""
+"""From a library on disk to a routed model: time and peak memory, for increasing numbers of experts."""
 
 from collections.abc import Callable
 from functools import partial
@@ -55,7 +55,7 @@ def _measure_count(options: Options, count: int) -> list[dict[str, Cell]]:
     sides = {
         name: Side(job, partial(prepare_job, options, folders[name], count)) for name, job in jobs.items()
     }
-    # PEFT takes its time with many: fewer rounds of those.
+    # PEFT is slow with many experts, so fewer rounds are run.
     times = interleave(sides, min(options.repeats, 3))
     alone = {
         name: measure_peak(job, prepare_job, options, folders[name], count) for name, job in jobs.items()
@@ -77,7 +77,7 @@ def _measure_count(options: Options, count: int) -> list[dict[str, Cell]]:
 
 
 def prepare_job(options: Options, folder: Path | None, count: int = 0) -> Job:
-    """Load a fresh base model; without a folder, make a library of so many experts that was never loaded."""
+    """Load a fresh base model; without a folder, make a library of so many experts, never loaded."""
     base = load_bench_base(options.base, options.torch_dtype)
     return base, folder or write_library(options, base, count)
 
@@ -106,6 +106,6 @@ def load_peft(job: Job) -> object:
 
 
 def read_all(job: Job) -> dict[str, Tensor]:
-    """Read every weights file and stack the experts: the least that loading has to do."""
+    """Read every weights file and stack the experts: the minimum of loading."""
     files = [load_file(Path(folder) / "adapter_model.safetensors") for folder in list_experts(job[1])]
     return {name: torch.stack([file[name] for file in files]) for name in files[0]}

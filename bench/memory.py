@@ -1,4 +1,4 @@
-"""The peak memory of one job, measured in a process of its own so that nothing else counts."""
+"""The peak memory of one job, measured in a separate process so that nothing else counts."""
 
 import multiprocessing
 import time
@@ -21,13 +21,13 @@ class Peak:
     before: int
     """After the preparation."""
     highest: int
-    """The most during the job."""
+    """The maximum during the job."""
     seconds: float
-    """What the job took, in a process that had done nothing else but prepare it."""
+    """The time of the job, in a process that has done nothing else but prepare it."""
 
     @property
     def extra(self) -> int:
-        """What the job needed beyond the preparation."""
+        """The memory that the job needed beyond the preparation."""
         return self.highest - self.before
 
 

@@ -1,4 +1,4 @@
-"""Merging 8 experts: how fast, how exact and in how much memory, beside PEFT's ``add_weighted_adapter``.
+"""Merging 8 experts: time, error and memory, compared with PEFT's ``add_weighted_adapter``.
 
 R rank, I layer input, O layer output.
 """
@@ -19,7 +19,7 @@ from lorary import Expert, Factors, merge
 NUM_EXPERTS = 8
 WIDE = 4096
 DENSITY = 0.2
-# With these, PEFT's ties and ours mean the same: the mean of the entries that agree.
+# With these, PEFT's ties and lorary's are the same: the mean of the entries that agree.
 WEIGHTS = [1.0] * NUM_EXPERTS
 
 
@@ -30,7 +30,7 @@ class Method(NamedTuple):
     name: str
     options: Mapping[str, Any]
     kind: str
-    """What it is an approximation of: the weighted sum, or what ``ties`` or ``dare_ties`` make of it."""
+    """The exact result that it approximates: the weighted sum, ``ties`` or ``dare_ties``."""
 
 
 METHODS = {
@@ -125,7 +125,7 @@ def _describe(
 def _find_factors(
     method: Method, experts: Mapping[str, Expert], merger: PeftMerger
 ) -> Callable[[str], Factors]:
-    """Merge once more, and give what finds a layer of the outcome."""
+    """Merge once more, and return a function that finds a layer of the result."""
     if method.is_peft:
         merger.forget()
         _merge_peft(method, merger)
@@ -137,7 +137,7 @@ def _find_factors(
 def _measure_errors(
     find: Callable[[str], Factors], method: Method, experts: Mapping[str, Expert], num_layers: int = 7
 ) -> tuple[float | None, float | None]:
-    """Compare a few layers with the exact merge; what draws at random has none to be compared with."""
+    """Compare a few layers with the exact merge; random methods have none for comparison."""
     if method.kind == "dare_ties":
         return None, None
     errors, best = [], []
@@ -152,7 +152,7 @@ def _measure_errors(
 
 
 def _merge_densely(pairs: list[Factors], kind: str) -> torch.Tensor:
-    """Merge one layer by the book: ``[O, I]``, float64."""
+    """Merge one layer by the definition: ``[O, I]``, float64."""
     changes = torch.stack([b.double() @ a.double() for a, b in pairs])
     if kind == "sum":
         return changes.sum(0)

@@ -1,4 +1,4 @@
-"""The back ends of ``mix`` over a grid of sizes: which is fastest where, beside what ``mix`` chooses.
+"""The back ends of ``mix`` over a grid of sizes: which is the fastest, compared with the choice of ``mix``.
 
 T tokens, E experts, R rank, I layer input, O layer output, K experts per token.
 """
@@ -29,7 +29,7 @@ SHORTEST_SECONDS = 4e-3
 
 @dataclass(frozen=True, kw_only=True)
 class Place:
-    """One place of the grid."""
+    """One point of the grid."""
 
     tokens: int
     """T."""
@@ -48,13 +48,13 @@ class Place:
 
 
 Run = Callable[[Sequence[Tensor], Place, str], object]
-"""Runs one place once with a back end."""
+"""Runs one point once with a back end."""
 Measured = Sequence[tuple[Place, Mapping[str, Times]]]
-"""The times of each back end in each place."""
+"""The times of each back end at each point."""
 
 
 def measure(options: Options) -> list[Table]:
-    """Time every back end in every place, forward alone and with backward."""
+    """Time every back end at every point, forward alone and with backward."""
     places = list(_quick_places() if options.quick else _places())
     tables = []
     for name, run in (("forward", _forward), ("forward and backward", _forward_backward)):
@@ -148,7 +148,7 @@ def _choose(place: Place) -> str:
 
 
 def _compare(times: Mapping[str, Times]) -> dict[str, float]:
-    """Give each back end's time in units of the fastest."""
+    """Return each back end's time in units of the fastest."""
     fastest = min(found.median for found in times.values())
     return {backend: found.median / fastest for backend, found in times.items()}
 
@@ -194,7 +194,7 @@ def _forward_backward(inputs: Sequence[Tensor], place: Place, backend: str) -> o
 
 
 def _count_loops(run: Run, inputs: Sequence[Tensor], place: Place, backend: str) -> int:
-    """Say how often to repeat a run so that the clock sees a few milliseconds."""
+    """Return how often to repeat a run so that it takes a few milliseconds."""
     run(inputs, place, backend)
     seconds = Side(lambda: run(inputs, place, backend)).time()
     return max(1, min(100, round(SHORTEST_SECONDS / seconds)))

@@ -42,10 +42,10 @@ def draw_expert(
         decay: ratio of each singular value to the one before it: 1 makes them nearly equal, the hard case for
             finding the first.
         dtype: of its factors.
-        num_layers: take only so many of the layers; None takes all.
+        num_layers: the number of layers to use; None for all.
     """
     generator = torch.Generator().manual_seed(seed)
-    # 0.3: changes of the size of trained ones, so that activations stay as they are in use.
+    # 0.3: changes of the size of trained ones, so that activations are as in real use.
     strengths = 0.3 * decay ** torch.arange(RANK)
     factors = {}
     for path, layer in list(find_layers(base.model, "all-linear").items())[:num_layers]:
@@ -57,7 +57,7 @@ def draw_expert(
 
 
 def write_library(options: Options, base: BaseModel, num_experts: int) -> Path:
-    """Give a new folder with this many experts: a library, and the adapter folders of PEFT.
+    """Return a new folder with this many experts: a library, and the adapter folders of PEFT.
 
     An expert is drawn when it is first needed; libraries hold hard links to its files.
     """
@@ -90,7 +90,7 @@ def attach_random(
         rank: R, of each.
         top_k: K, at most.
         seed: of the draw.
-        first_rank: of the first expert, where it is above that of all others.
+        first_rank: of the first expert, if it is above that of all others.
     """
     device = model.device
     generator = torch.Generator(device).manual_seed(seed)

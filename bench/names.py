@@ -1,4 +1,4 @@
-"""One batch, each of its sequences with an expert of its own, by name: prefill and decode."""
+"""One batch, each of its sequences with its own expert, by name: prefill and decode."""
 
 from functools import partial
 from typing import Any

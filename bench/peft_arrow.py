@@ -24,7 +24,7 @@ def load_peft_arrow(model: PreTrainedModel, folders: Sequence[str]) -> PeftModel
     routed = create_arrow_model(model, list(folders), config, autocast_adapter_dtype=False).eval()
     for module in routed.modules():
         if hasattr(module, "lora_arrow"):
-            # What its first forward pass would do.
+            # As in its first forward pass.
             module.lora_arrow[ROUTER].build_prototypes(module.lora_A, module.lora_B)
     return routed
 

@@ -1,4 +1,4 @@
-"""PEFT's side of merging: ``add_weighted_adapter`` on bare linear layers that carry the experts."""
+"""PEFT's side of merging: ``add_weighted_adapter`` on bare linear layers with the experts."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -45,7 +45,7 @@ class PeftMerger:
                     layer.lora_B[name].weight.copy_(b)
 
     def forget(self) -> None:
-        """Remove what was merged before."""
+        """Remove the previous merge."""
         if MERGED in self.model.peft_config:
             self.model.delete_adapter(MERGED)
 
@@ -54,7 +54,7 @@ class PeftMerger:
         self.model.add_weighted_adapter(self.names, weights, MERGED, combination_type=method, **options)
 
     def factors(self, path: str) -> Factors:
-        """Give one layer of what was merged last."""
+        """Return one layer of the last merge."""
         layer = self._layer(path)
         scale = layer.scaling[MERGED]
         return Factors(layer.lora_A[MERGED].weight.detach(), layer.lora_B[MERGED].weight.detach() * scale)

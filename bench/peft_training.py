@@ -1,4 +1,4 @@
-"""PEFT's side of training: one adapter after the other, by the loop that its users write, with care.
+"""PEFT's side of training: one adapter after the other, by the loop that its users write with care.
 
 B sequences of a batch, L length of the longest.
 """
@@ -28,7 +28,7 @@ def train_alone(
     *,
     autocast: bool,
 ) -> TrainingRun:
-    """Train one adapter per entry, one after the other, on the batches that lorary takes.
+    """Train one adapter per entry, one after the other, on the same batches as lorary.
 
     Args:
         base: the base model; the same for all, and bare again at the end.

@@ -34,7 +34,7 @@ def main() -> None:
 
 
 def draw_growth(tables: Sequence[Mapping[str, Any]], picture: Path) -> None:
-    """Draw one panel per size: the ratio to the base model with its extremes, and what is needed at least."""
+    """Draw one panel per size: the ratio to the base model with its extremes, and the lower bound."""
     figure = Figure(figsize=(3.1 * len(tables), 3.4), layout="constrained")
     panels = figure.subplots(1, len(tables), sharey=True, squeeze=False)[0]
     for panel, table in zip(panels, tables, strict=True):

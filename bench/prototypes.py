@@ -1,4 +1,4 @@
-"""Arrow prototypes of 32 experts: how fast, and how close to the exact singular vectors.
+"""Arrow prototypes of 32 experts: speed, and accuracy compared with the exact singular vectors.
 
 E experts, R rank, I layer input, O layer output, N pairs of layer and expert.
 """

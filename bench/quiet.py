@@ -6,7 +6,7 @@ from transformers.utils import logging as transformers_logging
 
 
 def quieten() -> None:
-    """Silence what PEFT and transformers say while they load; for the whole process."""
+    """Silence the messages of PEFT and transformers while they load; for the whole process."""
     transformers_logging.set_verbosity_error()
     transformers_logging.disable_progress_bar()
     warnings.filterwarnings("ignore", module=r"peft\.")

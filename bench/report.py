@@ -1,4 +1,4 @@
-"""What a benchmark found, as tables for people and JSON for programs."""
+"""The results of a benchmark, as tables for people and JSON for programs."""
 
 import json
 import shlex
@@ -27,7 +27,7 @@ class Table:
     rows: Sequence[Mapping[str, Cell]]
     """Column -> value; every row has the same columns."""
     note: str = ""
-    """What to read it against."""
+    """A note on what to compare it with."""
     data: Mapping[str, Any] | None = None
     """Raw values for the JSON, not printed."""
 
@@ -49,7 +49,7 @@ def print_table(table: Table, console: Console) -> None:
 
 
 def format_cell(value: Cell) -> str:
-    """Write one value: three digits that matter, thousands apart."""
+    """Format one value: three significant digits, thousands separated."""
     if value is None:
         return "–"
     if isinstance(value, Spread):
@@ -71,7 +71,7 @@ def describe_bench(settings: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def write_report(path: Path, header: Mapping[str, Any], tables: Mapping[str, Sequence[Table]]) -> None:
-    """Write everything found so far as one JSON file.
+    """Write all results so far as one JSON file.
 
     Args:
         path: the file; replaced.

@@ -28,12 +28,12 @@ DIFFERENCE_NOTE = (
 
 @dataclass(frozen=True)
 class Route:
-    """One way to answer."""
+    """One way to compute answers."""
 
     model: Callable[..., Any]
-    """What answers: a model, or what calls one."""
+    """A model, or a function that calls one."""
     set_up: Callable[[], object] = lambda: None
-    """Brings it into the state that is measured."""
+    """Brings it into the measured state."""
 
 
 def measure(options: Options) -> list[Table]:
@@ -54,7 +54,7 @@ def measure(options: Options) -> list[Table]:
 
 
 def build_routes(options: Options, base: BaseModel, num_experts: int, with_peft: bool) -> dict[str, Route]:
-    """Load what is compared: the base model, Arrow on random experts by lorary and, if wanted, by PEFT."""
+    """Load the models: the base model, Arrow on random experts by lorary and, if requested, by PEFT."""
     folder = write_library(options, base, num_experts)
     routed = load_model(
         load_bench_base(options.base, options.torch_dtype), Library.open(folder), router="arrow"
@@ -89,7 +89,7 @@ def measure_routes(
         job: what they do.
         sizes: how much.
         options: rounds and dtype.
-        aims: what it should cost at most, and must at least.
+        aims: the target and the lower bound of the cost.
     """
     ids = draw_ids(sizes, routes["base"].model.device)
     prefill = interleave(
@@ -121,7 +121,7 @@ def _prefill(route: Route, ids: Tensor, _: object) -> object:
 
 
 def _decode(route: Route, ids: Tensor, steps: int) -> tuple[Callable[..., object], Callable[[], object]]:
-    """Return what runs some steps on a cache, and what makes that cache: the prompt's, as it was."""
+    """Return a function that runs some steps on a cache, and one that restores the prompt's cache."""
     cache = DynamicCache()
     route.set_up()
     route.model(input_ids=ids, past_key_values=cache, use_cache=True)

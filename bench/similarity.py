@@ -1,4 +1,4 @@
-"""Similarity of all experts of a library on disk: time, and the work that it takes.
+"""Similarity of all experts of a library on disk: time, and number of operations.
 
 E experts, R rank, I layer input, O layer output.
 """

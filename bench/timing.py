@@ -28,7 +28,7 @@ class Times:
 
 @dataclass(frozen=True)
 class Spread:
-    """A value with the smallest and the largest one that single rounds gave."""
+    """A value with the smallest and the largest of single rounds."""
 
     value: float
     low: float
@@ -63,7 +63,7 @@ class Side:
 
 
 def wait_for_device() -> None:
-    """Wait for what was begun on a GPU."""
+    """Wait for the work that was started on a GPU."""
     if torch.cuda.is_available():
         torch.cuda.synchronize()
 
@@ -90,7 +90,7 @@ def interleave(sides: Mapping[str, Side], repeats: int, warmup: int = 1) -> dict
 
 
 def spread_times(times: Times, unit: float = 1.0) -> Spread:
-    """Give the median time with its extremes, in a unit such as ``1e-3`` seconds."""
+    """Return the median time with its extremes, in a unit such as ``1e-3`` seconds."""
     return Spread(times.median / unit, min(times.seconds) / unit, max(times.seconds) / unit)
 
 
@@ -101,5 +101,5 @@ def ratio(times: Times, to: Times) -> Spread:
 
 
 def rate(count: float, times: Times) -> Spread:
-    """Give how many things per second: of the median time, with the extremes."""
+    """Return the number of things per second, from the median time, with the extremes."""
     return Spread(count / times.median, count / max(times.seconds), count / min(times.seconds))

@@ -31,7 +31,7 @@ FORWARD_STEPS = 5
 
 @dataclass(frozen=True, kw_only=True)
 class Job:
-    """What both sides are given."""
+    """The input of both sides."""
 
     base: BaseModel
     """Bare before and after."""
@@ -89,7 +89,7 @@ def measure_job(
 
     Args:
         job: what they are given.
-        what: its batches, in words.
+        what: a description of its batches.
         options: rounds and dtype.
         target: how many times PEFT's tokens/s lorary should reach.
         find_peak: measures a side's memory, in MB; None leaves it out.

@@ -1,4 +1,4 @@
-"""What both sides of the training comparison learn from: the same tokenised examples."""
+"""The training data of both sides of the comparison: the same tokenised examples."""
 
 import json
 import random
@@ -68,7 +68,7 @@ def _lengthen(
         while len(prompt) + len(example.target_ids) < length:
             solved = chance.choice(examples)
             prompt = solved.prompt_ids + solved.target_ids + prompt
-        # What is too long loses its beginning.
+        # The beginning of texts that are too long is removed.
         longer.append(
             TokenizedExample(
                 prompt[-max(len(example.prompt_ids), length - len(example.target_ids)) :], example.target_ids

@@ -1,4 +1,4 @@
-"""What one run of training took, and which batches both sides take."""
+"""The time of one training run, and the batches of both sides."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -24,7 +24,7 @@ class TrainingRun:
 
 
 def configure_run(*, rank: int, batch_size: int, num_steps: int) -> TrainConfig:
-    """Say how both sides train: every step alike, and nothing saved before the end."""
+    """Configure the training of both sides: every step alike, and nothing saved before the end."""
     return TrainConfig(
         rank=rank,
         batch_size=batch_size,
@@ -36,12 +36,12 @@ def configure_run(*, rank: int, batch_size: int, num_steps: int) -> TrainConfig:
 
 
 def plan_steps(name: str, examples: TrainingExamples, config: TrainConfig) -> list[Batch]:
-    """List the batches lorary takes for an expert, one per step."""
+    """List the batches that lorary uses for an expert, one per step."""
     return [[examples.train[index] for index in batch] for batch in plan_unit(name, examples, config.loop)]
 
 
 def count_tokens(batches: Sequence[Batch]) -> int:
-    """Count input and target tokens, padding not among them."""
+    """Count input and target tokens, without padding."""
     return sum(len(example) for batch in batches for example in batch)
 
 

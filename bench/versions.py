@@ -1,9 +1,9 @@
-"""Another checkout of lorary beside this one, in turns: what a change of the code costs or gains.
+"""Another checkout of lorary beside this one, in turns: the effect of a change of the code on speed.
 
     git worktree add OLD COMMIT
     python -m bench.versions OLD --rounds 15
 
-Each checkout runs in a process of its own that stays; a round is one job in one, then the same in the other.
+Each checkout runs in its own lasting process; a round is one job in one, then the same in the other.
 """
 
 import argparse

@@ -1,9 +1,9 @@
-"""Sweep Arrow's options on validation examples: which temperature, top-k, norm of the input, combination?
+"""Sweep Arrow's options on validation examples: temperature, top-k, norm of the input, combination.
 
     python examples/arrow_options.py DATA runs/first-library --num-examples 6
 
 Takes the library that examples/natural_instructions.py trained into the second folder. Prints the mean target
-loss of each setting beside base, uniform and oracle, with standard errors, and the paired differences to
+loss of each setting and of base, uniform and oracle, with standard errors, and the paired differences to
 Arrow's defaults; writes arrow-options.json and .md there.
 """
 

@@ -19,7 +19,7 @@ from lorary.files.picture import open_picture
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-# Okabe and Ito's colours, which are told apart by everyone; the shapes say the same.
+# Okabe and Ito's colours, also for colour-blind readers; the shapes have the same meaning.
 LOOKS = {
     "better": ("#0072b2", ">"),
     "worse": ("#d55e00", "<"),

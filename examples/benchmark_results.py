@@ -1,4 +1,4 @@
-"""The results of examples/benchmark_tables.py and benchmark_figure.py, put together from several files."""
+"""The results of examples/benchmark_tables.py and benchmark_figure.py, joined from several files."""
 
 import argparse
 from dataclasses import dataclass, replace
@@ -53,7 +53,9 @@ def read_arguments(description: str, to: Path | None = None) -> argparse.Namespa
         description=description, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("results", nargs="+", type=Path, help="results.json; the first counts if two overlap")
-    parser.add_argument("--metrics", nargs="+", help="of each benchmark the first that it has; else its own")
+    parser.add_argument(
+        "--metrics", nargs="+", help="the first of these that each benchmark has; otherwise its own"
+    )
     parser.add_argument("--routes", nargs="+", help="in their order; if not given, all")
     parser.add_argument("--against", default="base")
     if to is not None:
@@ -122,7 +124,7 @@ def compare_all(result: Result, against: str) -> list[Compared]:
 
 
 def keep_task(result: Result, task: str) -> Result:
-    """Return the part of a result that is of one benchmark."""
+    """Return the part of a result for one benchmark."""
     scores = {key: values for key, values in result.scores.items() if key[0] == task}
     return replace(result, scores=scores, example_ids={(task, SCORE): result.example_ids[task, SCORE]})
 
@@ -133,5 +135,5 @@ def say(name: str) -> str:
 
 
 def say_uses(route: str) -> str:
-    """Say what a route uses besides the request."""
+    """Describe what a route uses besides the request."""
     return USES.get(route, name_uses(route))

@@ -5,7 +5,7 @@
 
 The score of each benchmark under each route; the paired differences to the base model; and the same on each
 benchmark. A route may be missing in some results: its means are over the benchmarks that it has, and so are
-those of the other routes in the same line.
+those of the other routes in the same row.
 """
 
 from benchmark_results import SCORE, Compared, compare_all, read_arguments, read_scores, say, say_uses
@@ -49,7 +49,7 @@ def arrange_scores(result: Result) -> Grid:
 
 
 def fill_scores(result: Result, tasks: tuple[str, ...]) -> tuple[Cell, ...]:
-    """Fill a line: the mean over these benchmarks of each route that has them all."""
+    """Fill a row: the mean over these benchmarks of each route that has all of them."""
     found = [
         result.overall(route, SCORE, tasks)
         if all((task, route, SCORE) in result.scores for task in tasks)
@@ -102,7 +102,7 @@ def arrange_single(result: Result, compared: list[Compared]) -> Grid:
 
 
 def say_difference(difference: Difference | None) -> Cell:
-    """Say a difference on one benchmark, and what is shown."""
+    """Format a difference on one benchmark, and whether it is significant."""
     if difference is None:
         return Cell(text=MISSING)
     is_none = difference.finding == "none"

@@ -1,11 +1,11 @@
-"""How good could choosing one expert per task be, where no expert was trained on the task?
+"""How good could a choice of one expert per task be if no expert was trained on the task?
 
     python examples/best_expert.py DATA runs/first-library unseen --num-test 4
 
 Takes the library that examples/natural_instructions.py trained into that folder. Runs every expert alone on
 every task, and prints the mean loss of the expert that is best on each example's task by the task's other
-examples (what a few labelled examples would buy), of the best by all examples (a bound that nobody can reach
-without looking at the answers), of the mean expert, of base and of uniform. Writes best-expert-SET.json.
+examples (the gain from a few labelled examples), of the best by all examples (a bound that
+needs the answers), of the mean expert, of base and of uniform. Writes best-expert-SET.json.
 """
 
 import argparse
@@ -44,7 +44,7 @@ def main() -> None:
 
 
 def summarize(result: Result, names: tuple[str, ...]) -> dict[str, list[NDArray[np.float64]]]:
-    """Give the losses of each way of choosing, an array of examples per task."""
+    """Return the losses of each way to choose, an array of examples per task."""
     found: dict[str, list[NDArray[np.float64]]] = {}
     for task in result.tasks:
         alone = np.array([result.values(task, name, "loss") for name in names])  # [experts, examples]

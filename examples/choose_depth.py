@@ -1,12 +1,12 @@
-"""From how many layers, and how many tokens of a prompt, the calibrated router needs to decide.
+"""How many layers, and how many tokens of a prompt, the calibrated router needs for its choice.
 
     python examples/choose_depth.py DATA runs/library library residual
 
-With fewer the first token comes sooner (python -m bench.first_token). This shows what they cost, on the
-experts and the cases of examples/choose_doubt.py, which are validation examples only. Prompts are read for
-their scores at all depths; then each candidate costs one forward pass. Prints how often the own expert has
-the highest score, where it may be chosen, mean losses, and differences to all layers and tokens with paired
-standard errors.
+With fewer the first token comes sooner (python -m bench.first_token). This script measures the cost in loss,
+on the experts and the cases of examples/choose_doubt.py, which are validation examples only. Prompts are read
+for their scores at all depths; then each candidate costs one forward pass. Prints how often the task's own
+expert has the highest score where it may be chosen, mean losses, and differences to all layers and tokens
+with paired standard errors.
 """
 
 from collections.abc import Mapping, Sequence

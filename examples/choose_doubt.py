@@ -1,14 +1,14 @@
-"""Choose what calibrated routing does with requests that no expert clearly fits.
+"""Choose the options of calibrated routing for requests that no expert clearly fits.
 
     python examples/choose_doubt.py DATA runs/library library residual
 
-Takes the experts of examples/equal_tokens.py: plain ones with a general expert to fall back on (library), and
-ones on top of a general expert (residual). Prompts are read once for their scores; then every candidate is a
-table of weights, and costs one forward pass over the examples. The choice uses validation examples only: of
-the experts' tasks with definitions and without, of the same tasks while the own expert is taken away, and of
+Takes the experts of examples/equal_tokens.py: plain ones with a general expert as the fallback (library), and
+others on top of a general expert (residual). Prompts are read once for their scores; then every candidate is
+a table of weights, and costs one forward pass over the examples. The choice uses validation examples only: of
+the experts' tasks with definitions and without, of the same tasks with the task's own expert removed, and of
 tasks that no expert saw (other-unseen, which are not those of the results). Losses are kept in
-doubt-LIBRARY.json, so that a second call goes on. Prints mean losses, and differences to "all" with standard
-errors.
+doubt-LIBRARY.json, so that a second call continues. Prints mean losses, and differences to "all" with
+standard errors.
 """
 
 import argparse
@@ -102,7 +102,7 @@ def weigh(model: RoutedModel, scored: Sequence[Scored], chosen: Sequence[KnownEx
 
 
 def show(name: str, losses: Mapping[str, list[float]]) -> None:
-    """Print mean losses by set, and the mean of all sets beside the present default's with a paired error."""
+    """Print mean losses by set, and paired differences of the mean of all sets to the current default's."""
     table = Table(title=name)
     for column in ("candidate", *SETS, "mean of sets", "less all"):
         table.add_column(column, justify="left" if column == "candidate" else "right")

@@ -1,4 +1,4 @@
-"""Cluster experts, train one expert per cluster, and route among these: model-based clustering on real tasks.
+"""Cluster experts, train one per cluster, and route among these: model-based clustering on real tasks.
 
     python examples/clusters.py DATA runs/first-library --num-clusters 10
     python examples/clusters.py DATA runs/library --merge wudi
@@ -6,7 +6,7 @@
 Takes the library and the multi-task expert that examples/natural_instructions.py trained into that folder.
 All cluster experts together see as many tokens as the multi-task expert did. With ``--merge`` each cluster's
 experts are merged instead, which needs no data and no training. Evaluates them by Arrow, uniform and
-calibrated routing, and by each task's own cluster ("clusters: …"), beside base and multi-task; writes
+calibrated routing, and by each task's own cluster ("clusters: …"), together with base and multi-task; writes
 routing-SET.clusters-K.json and .md there.
 """
 
@@ -84,7 +84,7 @@ def train_clusters(members: Mapping[str, Sequence[str]], args: argparse.Namespac
 
 
 def merge_clusters(members: Mapping[str, Sequence[str]], args: argparse.Namespace) -> dict[str, Expert]:
-    """Merge the experts of each cluster, at the mean length of its experts."""
+    """Merge the experts of each cluster, scaled to the mean norm of its experts."""
     experts = Library.open(str(args.out / "library"))
     merged = {}
     for name, own in members.items():

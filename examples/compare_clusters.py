@@ -1,8 +1,8 @@
-"""Ask whether two libraries of the same tasks fall into the same clusters, however experts are compared.
+"""Test whether two libraries of the same tasks have the same clusters, by both ways to compare experts.
 
     python examples/compare_clusters.py runs/library/library runs/same/library
 
-Prints how alike two experts are by exact cosines, the clusters' sizes and silhouettes, and the adjusted Rand
+Prints the exact cosines of experts, the clusters' sizes and silhouettes, and the adjusted Rand
 index (0 is chance, 1 the same clusters) of every two clusterings with the same number of clusters.
 """
 

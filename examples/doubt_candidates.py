@@ -33,7 +33,7 @@ FIXED = ("general alone", "uniform", "right expert")
 
 @dataclass(frozen=True)
 class Scored:
-    """A case with the scores of the experts that may be chosen, by the part of the layers they are from."""
+    """A case with the scores of the experts that may be chosen, by the share of the layers that is read."""
 
     case: Case
     scores: Mapping[float, torch.Tensor]
@@ -46,7 +46,7 @@ def score(
     depths: Sequence[float] = (1.0,),
     most_tokens: int | None = None,
 ) -> list[Scored]:
-    """Let the base model read each prompt once, and leave out the experts that are away."""
+    """Let the base model read each prompt once, and leave out the removed experts."""
     router, scores = model.router("calibrated", most_tokens=most_tokens).decider.router, {}
     for prompt in dict.fromkeys(case.tokens.prompt_ids for case in cases):
         averages = read_averages(model.stack, router, pad_prompts([prompt], model.model.device))

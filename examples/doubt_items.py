@@ -1,4 +1,4 @@
-"""The cases that options for doubtful requests are chosen on: examples, some with their expert away."""
+"""The cases that options for doubtful requests are chosen on: examples, some with their expert removed."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -13,7 +13,7 @@ from lorary.evaluation.items import Item
 
 SETS = ("own", "own, no definition", "own expert away", "away, no definition", "other unseen")
 SOURCES = ("validation", "validation-bare", "validation", "validation-bare", "other-unseen")
-LONGEST = 200  # tokens; longer prompts are cut in the middle
+LONGEST = 200  # tokens; longer prompts are truncated in the middle
 
 
 @dataclass(frozen=True)
@@ -28,14 +28,14 @@ class Case:
 
     @property
     def item(self) -> Item:
-        """The example as evaluations take it."""
+        """The example in the form that evaluations use."""
         return Item(self.own, self.tokens)
 
 
 def read_cases(
     tokenizer: PreTrainedTokenizerBase, data: Path, names: Sequence[str], num_tasks: int
 ) -> list[Case]:
-    """Read an example of so many tasks for each set; tasks are evenly spaced."""
+    """Read an example of each of some tasks for each set; tasks are evenly spaced."""
     cases = []
     for name, source in zip(SETS, SOURCES, strict=True):
         tasks = find_tasks(data, source)

@@ -5,8 +5,8 @@
 There are three ways to spend the tokens on the 43 tasks of examples/natural_instructions.py: all of them
 on one expert per task (OUT/library); all of them on one multi-task LoRA (``multi-task-all`` in
 OUT/controls); half of them on a general expert (``multi-task`` in OUT/controls) and half on experts on
-top of it (OUT/residual). The plain experts may fall back on ``multi-task`` too. Goes on where an earlier
-call stopped.
+top of it (OUT/residual). The plain experts can have ``multi-task`` as their fallback too. Continues where an
+earlier call stopped.
 """
 
 import argparse

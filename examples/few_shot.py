@@ -4,9 +4,9 @@
     python examples/few_shot.py DATA runs/library --table
 
 Takes the libraries and the multi-task expert that examples/equal_tokens.py trained into that folder.
-The tasks are in few_shot_tasks.py, the methods in few_shot_variants.py. What a method, seed and number of
-examples gave are lines of OUT/few-shot.jsonl, a line per task, under a hash of all it depends on: a second
-call measures only what is missing. ``--table`` only prints the tables of what is there.
+The tasks are in few_shot_tasks.py, the methods in few_shot_variants.py. Results of a method, seed and number
+of examples are lines of OUT/few-shot.jsonl, one per task, with a hash of everything they depend on: a second
+call measures only what is missing. ``--table`` only prints the tables of existing results.
 """
 
 import argparse

@@ -1,4 +1,4 @@
-"""Draw what examples/few_shot.py measured: docs/results/few-shot.svg.
+"""Draw the results of examples/few_shot.py: docs/results/few-shot.svg.
 
     python examples/few_shot_figure.py runs/library --num-examples 20 --to docs/results/few-shot.svg
 
@@ -45,7 +45,7 @@ def main() -> None:
         axis.set_yticks(range(len(rows)), [name for name, _ in rows], size=8)
         axis.axvline(0, color="#e69f00")
         axis.set_xlabel(
-            "test loss minus that of the multi-task LoRA, nats per token (less is better)", size=8
+            "test loss minus that of the multi-task LoRA, nats per token (lower is better)", size=8
         )
         axis.tick_params(axis="x", labelsize=8)
         axis.spines[["top", "right"]].set_visible(False)

@@ -72,7 +72,7 @@ def arrange(lines: list[Line], title: str) -> Grid:
 
 
 def describe_validation(lines: list[Line]) -> Cell:
-    """Describe the mean validation loss before the training and the best; a method without has none."""
+    """Describe mean validation loss before training and the best; none for a method without validation."""
     curves = [line["validation"] for line in lines]
     if not curves or not all(curves):
         return Cell(text="")

@@ -14,7 +14,7 @@ from lorary.training import TrainingExamples, prepare_examples
 
 TEMPLATE = find_template("plain")
 NUM_OWN = 4
-"""Training examples of each expert's own task that retrieval by embedding compares prompts with."""
+"""Training examples of each expert's own task with which retrieval by embedding compares prompts."""
 
 # Of the tested half of examples/task_sets.py (every second task that no expert saw): one per source, at least
 # 100 examples to draw from and 19 to test with, short prompts (30 to 145 tokens with the definition).

@@ -58,7 +58,7 @@ ON_GENERAL = (ON_TOP, ", general trained", ", half")
 
 
 def open_library(out: Path, variant: str) -> Library:
-    """Open the library of a variant; where it is used, the multi-task expert is put into it as a control."""
+    """Open the library of a variant; variants that use the multi-task expert have it there as a control."""
     if variant.endswith(ON_GENERAL):
         return Library.open(str(out / "residual"))
     library = Library.open(str(out / "library"))
@@ -76,7 +76,7 @@ def list_generals(library: Library) -> dict[str, Any]:
 def make_key(
     base: BaseModel, library: Library, tasks: dict[str, Task], config: AdaptConfig, num_test: int
 ) -> str:
-    """Hash everything that the numbers depend on."""
+    """Hash everything on which the numbers depend."""
     texts = {name: repr(task.splits) for name, task in tasks.items()}
     used = {*library.routed(), config.multi_task, *list_generals(library)}
     if config.skills is not None:

@@ -1,9 +1,9 @@
-"""Compare routers on each of a library's tasks while the task's own expert is taken away.
+"""Compare routers on each of a library's tasks with the task's own expert removed.
 
     python examples/left_out.py DATA runs/first-library seen --num-test 4 --routers uniform arrow calibrated
 
-Takes the library that examples/natural_instructions.py trained into that folder. These are tasks that no
-expert fits, and as many of them as there are experts. Prints means and paired differences to uniform; writes
+Takes the library that examples/natural_instructions.py trained into that folder. So every task of the
+library is one for which no expert was trained. Prints means and paired differences to uniform; writes
 left-out-SET.json and .md there. The sets validation and validation-bare are for making choices.
 """
 
@@ -20,7 +20,7 @@ from lorary.library import Library
 
 
 def main() -> None:
-    """Take each expert away in turn."""
+    """Remove each expert in turn."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

@@ -1,9 +1,9 @@
-"""Every method by which all experts of a library can be merged into one, and the merging.
+"""All methods that merge all experts of a library into one, and the merging.
 
-RegMean looks at 256 tokens of each expert's training examples; LoRAHub weighs 20 experts drawn at random by
-one validation example of each of 16 of the library's tasks. slerp is for two experts, so it goes up a tree of
-pairs. ``task_arithmetic`` and ``cat`` are the linear sum but for its length. Pico comes before one method of
-each kind.
+RegMean uses 256 tokens of each expert's training examples; LoraHub finds weights of 20 random experts on one
+validation example of each of 16 of the library's tasks. slerp merges two experts, so it is applied in a tree
+of pairs. ``task_arithmetic`` and ``cat`` differ from the linear sum only in the norm. Pico comes before one
+method of each kind.
 """
 
 from collections.abc import Mapping, Sequence
@@ -53,7 +53,7 @@ METHODS: Mapping[str, tuple[str, Mapping[str, Any]]] = {
 
 
 def merge_all(experts: Library, names: Sequence[str], rank: int, data: Path, out: Path) -> dict[str, Expert]:
-    """Merge by every method, or take what an earlier call merged."""
+    """Merge by every method, or use the merges of an earlier call."""
     place = Library.open(str(out / f"merged-{rank}"), create=True)
     for name in names:
         method, options = METHODS[name]
@@ -70,7 +70,7 @@ def merge_all(experts: Library, names: Sequence[str], rank: int, data: Path, out
 
 
 def merge_tree(experts: Mapping[str, Expert], names: Sequence[str], rank: int) -> Expert:
-    """Merge by slerp, two at a time; each pair goes as far as lets all experts count alike."""
+    """Merge by slerp, two at a time; the position in each pair gives all experts the same weight."""
     if len(names) == 1:
         return experts[names[0]]
     half = len(names) // 2
@@ -80,7 +80,7 @@ def merge_tree(experts: Mapping[str, Expert], names: Sequence[str], rank: int) -
 
 
 def look_at_data(experts: Library, method: str, data: Path) -> dict[str, Any]:
-    """Give the methods that look at examples what they merge by."""
+    """Compute the inputs of the methods that use examples."""
     if method not in ("regmean", "lorahub"):
         return {}
     tasks = read_tasks(data)

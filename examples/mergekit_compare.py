@@ -1,12 +1,12 @@
-"""Merging methods that mergekit has too: one recipe run by mergekit and by lorary, and the distance.
+"""Merging methods that mergekit also has: one recipe run by mergekit and by lorary, and the distance.
 
     python -m venv peers && peers/bin/pip install torch mergekit==0.1.5
     PYTHONPATH=. peers/bin/python examples/mergekit_compare.py
 
 Three random experts of a tiny Llama are merged by mergekit as whole models, once with the base's weights
 (``whole``) and once with a base model of zeros, where weights are the experts' changes (``changes``). Random
-methods are given the same random numbers. Printed is the relative distance of the merged changes, over all
-linear layers, and for the changes also over the blocks alone. Everything is in float64.
+methods are given the same random numbers. Prints the relative distance of the merged changes over all
+linear layers, and for the changes also over the blocks alone. All is in float64.
 """
 
 import os
@@ -102,7 +102,7 @@ def save_models(folder: Path, experts: dict[str, Expert], has_base: bool) -> Non
 
 
 def share_chance() -> None:
-    """Let both draw the same numbers: per entry for DARE, per rank within a row for DELLA."""
+    """Make both draw the same numbers: per entry for DARE, per rank within a row for DELLA."""
 
     def draw(shape: torch.Size, dtype: torch.dtype) -> torch.Tensor:
         return torch.empty(shape).uniform_(generator=torch.Generator().manual_seed(7)).to(dtype)
@@ -118,7 +118,7 @@ def share_chance() -> None:
 
 
 def compare(folder: Path, experts: dict[str, Expert], recipe: Path) -> tuple[float, float]:
-    """Merge by both, and give the relative distances: of all weight changes, and of the blocks' alone."""
+    """Merge by both, and return the relative distances: of all weight changes, and of the blocks' alone."""
     os.chdir(folder)
     LoaderCache().loaders.clear()
     config = MergeConfiguration.model_validate(yaml.safe_load(recipe.read_text()) | {"dtype": "float64"})
@@ -131,7 +131,7 @@ def compare(folder: Path, experts: dict[str, Expert], recipe: Path) -> tuple[flo
 
 
 def measure(found: dict[str, torch.Tensor], wanted: dict[str, torch.Tensor], paths: list[str]) -> float:
-    """Give the relative distance over some layers."""
+    """Return the relative distance over some layers."""
     off = sum((found[path] - wanted[path]).square().sum() for path in paths)
     return (off / sum(wanted[path].square().sum() for path in paths)).sqrt().item()
 

@@ -1,12 +1,12 @@
-"""Merge all experts of a library into one by every method, and compare what comes out.
+"""Merge all experts of a library into one by every method, and compare the results.
 
     python examples/merging.py DATA runs/first-library choose
     python examples/merging.py DATA runs/first-library seen unseen --num-test 6
 
 Takes the library and the multi-task expert that examples/natural_instructions.py trained into that folder.
-Every merge is kept in OUT/merged-RANK. How long a merged expert should be, as a share of the mean length of
-the experts, is chosen per method by `choose`: on validation examples of the library's tasks, and on tasks no
-expert saw that are not those of `unseen`; merges of these lengths are kept in OUT/merges. Prints means and
+Every merge is kept in OUT/merged-RANK. The norm of a merged expert, as a share of the mean norm of the
+experts, is chosen per method by `choose`: on validation examples of the library's tasks, and on tasks that no
+expert saw, other than those of `unseen`; merges of these norms are kept in OUT/merges. Prints means and
 paired differences to uniform and multi-task; writes merging-SET.json and .md there.
 """
 
@@ -30,7 +30,7 @@ CHOICE = ("validation", "other-unseen")
 
 
 def main() -> None:
-    """Merge, then choose lengths or evaluate."""
+    """Merge, then choose norms or evaluate."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -38,7 +38,9 @@ def main() -> None:
     parser.add_argument("out", type=Path)
     parser.add_argument("sets", nargs="+", choices=("choose", "seen", "bare", "unseen"))
     parser.add_argument("--num-test", type=int, default=6, help="examples per task")
-    parser.add_argument("--num-chosen-by", type=int, default=1, help="examples per task to choose lengths by")
+    parser.add_argument(
+        "--num-chosen-by", type=int, default=1, help="examples per task for the choice of norms"
+    )
     parser.add_argument("--rank", type=int, default=64, help="of the merged experts")
     parser.add_argument("--methods", nargs="+", choices=METHODS, default=list(METHODS))
     parser.add_argument("--lengths", nargs="+", type=float, default=LENGTHS, help="to choose from")
@@ -48,7 +50,7 @@ def main() -> None:
     mean = sum(length(expert) for expert in experts.values()) / len(experts)
     units = {name: mean / length(expert) for name, expert in merged.items()}
     controls = {"multi-task": Library.open(str(args.out / "controls"))["multi-task"]}
-    # Merged experts have a model of their own: their rank is not that of the experts they come from.
+    # Merged experts have their own model, because their rank differs from that of their parents.
     model = lorary.load_model("smollm2-135m", merged, router=None, controls=controls)
     for name in args.sets:
         if name == "choose":
@@ -65,14 +67,14 @@ def main() -> None:
 
 
 def scaled(name: str, method: str, weight: float) -> Route:
-    """Give every token one merged expert times a number."""
+    """Chooses one merged expert for every token, with a number as weight."""
     return Route(name=name, router="fixed", options=FixedConfig(weights={method: weight}))
 
 
 def choose_lengths(
     model: RoutedModel, units: Mapping[str, float], args: argparse.Namespace
 ) -> dict[str, float]:
-    """Find each method's best length, by the mean loss on both sets for choices; print and return it."""
+    """Find each method's best norm, by the mean loss on both sets for choices; print and return it."""
     names = {f"{method} {size}": (method, size) for method in units for size in args.lengths}
     routes = [scaled(name, method, size * units[method]) for name, (method, size) in names.items()]
     results = [
@@ -103,7 +105,7 @@ def run(
 
 
 def run_unmerged(experts: Library, name: str, args: argparse.Namespace) -> Result:
-    """Evaluate the experts side by side: all alike, and where every task has one, its own."""
+    """Evaluate the experts side by side: all equally, and if every task has one, its own."""
     tasks = find_tasks(args.data, name)
     model = lorary.load_model("smollm2-135m", experts, router=None)
     routes = [Route(name="uniform", router="uniform")]

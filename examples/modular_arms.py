@@ -29,7 +29,7 @@ NUM_SKILLS, RANK = 8, 2
 
 
 class Arm(NamedTuple):
-    """What a way of training gives."""
+    """The result of a way of training."""
 
     experts: dict[str, Expert]
     """The expert of each task; of a mixture of experts, those that its router chooses among."""

@@ -1,4 +1,4 @@
-"""Compare ways to train on many tasks with the same seen tokens: Polytropon, MHR, one LoRA, alone.
+"""Compare ways to train on many tasks with the same number of tokens: Polytropon, MHR, one LoRA, alone.
 
     python examples/modular_training.py DATA runs/modular --max-tokens 258000
     python examples/modular_training.py DATA runs/modular --max-tokens 24000 --num-tasks 8 --batch-size 8
@@ -6,8 +6,8 @@
 The tasks are those of examples/natural_instructions.py; the unseen ones are those of examples/few_shot.py.
 Skills and the one LoRA have the same number of trained parameters (8 skills of rank 2, and rank 16);
 independent experts, and those of the mixture of experts, have rank 2 each. Tasks that were not trained on use
-the mean row of the table, the one LoRA, the mean of the independent experts, or the router. Goes on where an
-earlier call stopped; the results of an arm are OUT/<arm>.seen.json and OUT/<arm>.unseen.json.
+the mean row of the table, the one LoRA, the mean of the independent experts, or the router. Continues where
+an earlier call stopped; the results of an arm are OUT/<arm>.seen.json and OUT/<arm>.unseen.json.
 """
 
 import argparse

@@ -1,10 +1,10 @@
-"""Compare first values of a router that is trained over experts (mixture of experts): warm and cold.
+"""Compare warm and cold starts of a router that is trained over experts (mixture of experts).
 
     python examples/moe_start.py DATA runs/library --num-tasks 8 --max-tokens 9600 --scales 1 4
 
-The experts are some of those that examples/equal_tokens.py trained into OUT/library, and stay as they are.
+The experts are some of those that examples/equal_tokens.py trained into OUT/library, and are not changed.
 Every router sees the same tokens in the same order. Losses are those of validation examples, after the first
-steps and after the last, and "most used" is the share of one expert. Goes on where an earlier call stopped.
+steps and after the last, and "most used" is the share of one expert. Continues where an earlier call stopped.
 """
 
 import argparse

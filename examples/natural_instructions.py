@@ -2,8 +2,8 @@
 
     python examples/natural_instructions.py DATA runs/first-library
 
-DATA is a folder with a MANIFEST.json whose ``experts`` list names task files in it. Training goes on where an
-earlier call stopped. Prints the tables of docs/results/first-library.md and writes their numbers to OUT.
+DATA is a folder with a MANIFEST.json whose ``experts`` list names task files in it. Training continues where
+an earlier call stopped. Prints the tables of docs/results/first-library.md and writes their numbers to OUT.
 """
 
 import argparse
@@ -65,7 +65,7 @@ def main() -> None:
 
 
 def read_tasks(data: Path) -> dict[str, Task]:
-    """Read the tasks that the manifest proposes to train experts on."""
+    """Read the tasks that the manifest proposes for training experts."""
     tasks = {}
     for entry in json.loads((data / "MANIFEST.json").read_text())["experts"]:
         path = data / entry["file"]
@@ -76,7 +76,7 @@ def read_tasks(data: Path) -> dict[str, Task]:
 
 
 def train(base: BaseModel, tasks: dict[str, Task], config: TrainConfig, place: Path) -> Library:
-    """Train an expert per task into a library, resuming what an earlier call left."""
+    """Train an expert per task into a library, resuming an earlier call."""
     examples = prepare_examples(
         base.tokenizer, tasks, find_template("plain"), max_length=LONGEST, truncation="skip"
     )

@@ -1,15 +1,15 @@
-"""Compare routers on a library's own tasks, on these without their definitions, and on tasks no expert saw.
+"""Compare routers on a library's own tasks, on these without definitions, and on tasks that no expert saw.
 
     python examples/routing.py DATA runs/first-library seen bare unseen --num-test 16
 
 Takes the library and the multi-task experts that examples/natural_instructions.py or
 examples/equal_tokens.py trained into that folder. ``--library`` takes another library there, such as
 ``residual`` (experts on top of a general one; their routes are named "on top: …"). ``--general
-controls/multi-task`` or ``merges/wudi`` gives routers an expert to fall back on ("fallback wudi: …").
-``--merges wudi`` lets a merge that examples/merging.py kept answer alone ("merge: wudi"). Prints for each
+controls/multi-task`` or ``merges/wudi`` gives routers a fallback expert ("fallback wudi: …").
+``--merges wudi`` adds a merge that examples/merging.py kept as a route ("merge: wudi"). Prints for each
 set of tasks the routes' means and their paired differences to the rivals; writes routing-SET.json and .md
-there. Answers are kept too, so that a second call computes only what is missing. --stored prints again what
-an earlier call measured, with other --rivals if you like; examples/routing_tables.py prints tables of
+there. Answers are kept too, so that a second call computes only what is missing. --stored prints the results
+of an earlier call again, also with other --rivals; examples/routing_tables.py prints tables of
 several calls. The sets validation, validation-bare and other-unseen are for making choices.
 """
 
@@ -71,8 +71,10 @@ def read_arguments() -> argparse.Namespace:
     parser.add_argument("data", type=Path)
     parser.add_argument("out", type=Path)
     parser.add_argument("sets", nargs="+", choices=SETS)
-    parser.add_argument("--library", default="library", help="which of OUT; of equal_tokens.py also residual")
-    parser.add_argument("--general", help="of OUT, LIBRARY/EXPERT: what plain experts may fall back on")
+    parser.add_argument(
+        "--library", default="library", help="a library in OUT; for equal_tokens.py also residual"
+    )
+    parser.add_argument("--general", help="of OUT, LIBRARY/EXPERT: the fallback of plain experts")
     parser.add_argument("--num-test", type=int, default=16, help="examples per task")
     parser.add_argument("--metrics", nargs="+", default=["loss"])
     parser.add_argument("--routers", nargs="*", choices=ROUTERS, default=list(ROUTERS))
@@ -86,7 +88,7 @@ def read_arguments() -> argparse.Namespace:
         "--suffix",
         nargs="+",
         default=[""],
-        help="of the files' names; with --stored several are put together",
+        help="of the files' names; with --stored several are joined",
     )
     return parser.parse_args()
 
@@ -97,7 +99,7 @@ def read_expert(place: Path) -> Expert:
 
 
 def find_controls(args: argparse.Namespace, experts: Library) -> dict[str, Expert]:
-    """Collect the controls that are asked for and are not in the library, as its general expert is."""
+    """Collect the requested controls that are not in the library; its general expert is."""
     wanted = [name for name in ("multi-task", "multi-task-all") if name in args.controls]
     controls = {name: read_expert(args.out / "controls" / name) for name in wanted if name not in experts}
     merges = {name: read_expert(args.out / "merges" / name) for name in args.merges}

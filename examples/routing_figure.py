@@ -2,8 +2,8 @@
 
     python examples/routing_figure.py runs/library --suffix .plain .on-top --to docs/results/routing.svg
 
-A bar for each route and set of tasks, with the standard error over examples; the colour says what kind of
-contestant it is, and the dashed line is the LoRA of all tokens.
+A bar for each route and set of tasks, with the standard error over examples; the colour shows the kind
+of contestant, and the dashed line is the LoRA of all tokens.
 """
 
 import argparse
@@ -22,7 +22,7 @@ TITLES = {
 ON_TOP, FALLBACK, CLUSTERS, MERGE = "on top: ", "fallback ", "clusters: ", "merge: "
 KINDS = {
     ON_TOP: ("experts on top of a general one", "#0072b2"),
-    FALLBACK: ("plain experts that fall back on one LoRA", "#56b4e9"),
+    FALLBACK: ("plain experts with one LoRA as fallback", "#56b4e9"),
     "": ("plain experts", "#999999"),
     CLUSTERS: ("clusters", "#cc79a7"),
     MERGE: ("one merge of the plain experts", "#009e73"),
@@ -77,7 +77,7 @@ def draw(axis: plt.Axes, result: Result, chosen: list[str] | None) -> set[str]:
     if RIVAL in means:
         axis.axvline(means[RIVAL].mean, color="#444444", linestyle="--", linewidth=0.8)
     axis.set_yticks(range(len(routes)), [name_bar(route) for route in routes], fontsize=8)
-    axis.set_xlabel("loss, nats per token (less is better)")
+    axis.set_xlabel("loss, nats per token (lower is better)")
     axis.spines[["top", "right"]].set_visible(False)
     return set(kinds)
 
@@ -88,7 +88,7 @@ def find_kind(route: str) -> str:
 
 
 def name_bar(route: str) -> str:
-    """Name a bar; the colour says the rest."""
+    """Name a bar; its colour shows the rest."""
     if route.startswith(FALLBACK):
         fallback, _, name = route.removeprefix(FALLBACK).partition(": ")
         return f"{name}, else {fallback}"

@@ -3,10 +3,10 @@
     python examples/routing_tables.py runs/library --suffix .plain .on-top --rival multi-task-all \
         --columns uses seen seen:minus bare unseen unseen:minus
 
-A column is ``uses``, a set of tasks (the mean of its loss), or a set with what is made of it: ``minus``, the
-paired difference to the rival; ``tasks``, on how many tasks the route is better and worse than the rival;
-``share``, (base - route) / (base - oracle). Behind ± is the standard error over examples, in brackets the one
-over tasks.
+A column is ``uses``, a set of tasks (the mean of its loss), or a set with a derived quantity: ``minus``, the
+paired difference to the rival; ``tasks``, the numbers of tasks on which the route is better and worse than
+the rival; ``share``, (base - route) / (base - oracle). ± is the standard error over examples; the standard
+error over tasks is in brackets.
 """
 
 import argparse
@@ -21,7 +21,7 @@ from lorary.evaluation.standard_errors import standard_error_of_mean
 from lorary.files import escape_markdown
 from lorary.reports.tables import format_error
 
-NAMED = ("oracle", "own cluster")  # routes that are told each request's task
+NAMED = ("oracle", "own cluster")  # routes that use each request's task
 
 
 def main() -> None:
@@ -48,9 +48,9 @@ def main() -> None:
 
 
 def read(out: Path, name: str, suffixes: list[str]) -> Result:
-    """Put together what several calls measured on one set, on the examples that all of them have.
+    """Join the results of several calls on one set, on the examples that all of them have.
 
-    Calls that left the set out are passed over.
+    Calls without the set are skipped.
     """
     files = [out / f"routing-{name}{suffix}.json" for suffix in suffixes]
     results = [Result.from_json(file) for file in files if file.exists()]
@@ -93,7 +93,7 @@ def fill(results: dict[str, Result], column: str, route: str, rival: str, metric
 
 
 def find_uses(results: dict[str, Result], route: str) -> str:
-    """Say what a route's router uses besides the request, as the files' headers have it."""
+    """Describe what a route's router uses besides the request, according to the files' headers."""
     if route.endswith(NAMED):
         return "task names"
     for result in results.values():

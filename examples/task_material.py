@@ -1,4 +1,4 @@
-"""What routers need that know examples of the experts' tasks: mean activations, embeddings, trained gates."""
+"""Facts for routers that use examples of the experts' tasks: mean activations, embeddings, trained gates."""
 
 from collections.abc import Collection, Mapping
 from dataclasses import asdict
@@ -19,7 +19,7 @@ def provide_material(
     routers: Collection[str],
     config: GateConfig,
 ) -> None:
-    """Compute what the named routers need from the tasks' training examples, or take it from the library."""
+    """Compute the facts of the named routers from training examples, or load them from the library."""
     needs = list_task_facts(routers)
     if not needs:
         return

@@ -1,4 +1,4 @@
-"""The sets of tasks on which routes are compared, how a set is measured, and how the outcome is shown."""
+"""The sets of tasks on which routes are compared, how a set is measured, and how results are shown."""
 
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -19,7 +19,7 @@ MULTIPLE_CHOICE = {"arc-challenge": "arc/ARC-Challenge.validation.jsonl.xz", "mm
 
 
 def find_tasks(data: Path, name: str) -> dict[str, Task]:
-    """Read one set of tasks; every second task that no expert saw is kept for making choices."""
+    """Read one set of tasks; every second task that no expert saw is reserved for choices."""
     seen = read_tasks(data)
     if "unseen" not in name:
         return seen
@@ -34,12 +34,12 @@ def find_tasks(data: Path, name: str) -> dict[str, Task]:
 
 
 def find_template_of(name: str) -> PlainTemplate:
-    """Give the template of a set's prompts."""
+    """Return the template of a set's prompts."""
     return PlainTemplate(with_definition=not name.endswith("bare"))
 
 
 def configure(name: str, num_examples: int, metrics: Sequence[str] = ("loss",)) -> EvalConfig:
-    """Say how one set is measured."""
+    """Configure the measurement of one set."""
     return EvalConfig(
         metrics=tuple(metrics),
         split="validation" if name.startswith("validation") else "test",

@@ -1,10 +1,10 @@
-"""Where does calibrated routing lose to the right expert?
+"""Where is calibrated routing worse than the right expert?
 
     python examples/where_lost.py DATA runs/first-library seen bare --num-test 4
 
 Takes the library that examples/natural_instructions.py trained into that folder. Sorts the examples by where
-calibrated scores rank the task's own expert, and prints for each group the mean losses and its share of what
-calibrated routing loses to the right expert, and of what the best-ranked expert alone loses. Writes
+calibrated scores rank the task's own expert, and prints for each group the mean losses, and its share of the
+excess loss over the right expert, of calibrated routing and of the best-ranked expert alone. Writes
 where-lost-SET.json.
 """
 
@@ -62,7 +62,7 @@ def main() -> None:
 def rank_own(
     model: RoutedModel, name: str, task: str, found: lorary.Task, num_test: int
 ) -> NDArray[np.int64]:
-    """Say how many experts are ranked before the task's own, for each of its examples."""
+    """Count the experts that are ranked before the task's own, for each of its examples."""
     chosen = choose_examples(
         model.tokenizer, task, found, find_template_of(name), configure(name, num_test)
     ).tokens.examples
@@ -75,7 +75,7 @@ def rank_own(
 
 
 def summarize(result: Result, ranks: dict[str, NDArray[np.int64]], title: str) -> Table:
-    """Average by group; every task counts the same, as in all tables."""
+    """Average by group; all tasks have the same weight, as in all tables."""
     losses = {route: [np.array(result.values(task, route, "loss")) for task in ranks] for route in ROUTES}
     weights = np.concatenate([np.full(len(rank), 1 / len(rank)) for rank in ranks.values()]) / len(ranks)
     flat = {route: np.concatenate(rows) for route, rows in losses.items()}

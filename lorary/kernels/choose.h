@@ -9,7 +9,7 @@
 
 // T tokens, E experts, R rank, W width of a row, K experts per token; a pair is one token and one of its experts.
 
-// Whether any of a vector's numbers is above the limit.
+// Whether any number of a vector is above the limit.
 inline bool any_above(Vector<float> numbers, float limit) {
     const auto above = numbers > limit;
     std::int64_t halves[VECTOR_BYTES / 8], any = 0;
@@ -18,7 +18,7 @@ inline bool any_above(Vector<float> numbers, float limit) {
     return any != 0;
 }
 
-// Best first, of equals the one that comes first; what is no number counts as the lowest number there is.
+// The best first, and of equal scores the first; NaN counts as the lowest number.
 void choose_token(const float* scores, i64* experts, float* weights, i64 num_experts, i64 top_k, float temperature,
                   bool abstains, float base) {
     constexpr float LARGEST = std::numeric_limits<float>::max();
@@ -46,7 +46,7 @@ void choose_token(const float* scores, i64* experts, float* weights, i64 num_exp
     for (i64 k = 0; k < top_k; ++k) weights[k] /= sum;
 }
 
-// P tokens: their scores are how far they reach along the experts' prototypes, [E, W], either way.
+// P tokens: their scores are the absolute products with the experts' prototypes, [E, W].
 template <class Stored, int P>
 void choose_tokens_along(const Stored* x, const Stored* prototypes, i64* experts, float* weights, i64 num_experts,
                          i64 width, i64 top_k, float temperature, bool abstains, float base) {

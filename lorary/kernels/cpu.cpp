@@ -1,5 +1,5 @@
-// The inner loops of a routed model on CPUs: what Python calls, for each dtype. Plain C++ without PyTorch's headers,
-// compiled for the machine it runs on by build.py, called by cpu.py.
+// The inner loops of a routed model on CPUs: the functions that Python calls, for each dtype. Plain C++ without
+// PyTorch's headers, compiled for the machine it runs on by build.py, called by cpu.py.
 //
 // T tokens, E experts, R rank, W width of a row, K experts per token; a pair is one token and one of its experts.
 
@@ -9,7 +9,7 @@
 #include "guard.h"
 #include "shrink.h"
 
-// What a call is about, as cpu.py packs it: addresses, then numbers of eight bytes.
+// A call's arguments, as cpu.py packs them: addresses, then numbers of eight bytes.
 struct Mix {
     const void *x, *a, *b;
     const i64* experts;

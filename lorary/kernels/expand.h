@@ -9,7 +9,7 @@
 
 // T tokens, E experts, R rank, W width of a row, K experts per token; a pair is one token and one of its experts.
 
-// What rank-space numbers are kept in meanwhile: bfloat16 where the processor multiplies it two by two.
+// The type of rank-space numbers: bfloat16 if the processor multiplies it in pairs.
 template <class Stored>
 struct Kept {
     using Type = Number<Stored>;
@@ -21,7 +21,7 @@ struct Kept<BFloat16> {
 };
 #endif
 
-// N vectors of P tokens' rows: sums += weighed rank-space numbers times an expert's rows.
+// N vectors of P tokens' rows: sums += weighted rank-space numbers times an expert's rows.
 template <int P, int N, class Stored>
 inline void expand_block(const typename Kept<Stored>::Type* const* weighed, const Stored* factors,
                          Number<Stored>* const* sums, i64 rank, i64 width, i64 column) {
@@ -39,7 +39,7 @@ inline void expand_block(const typename Kept<Stored>::Type* const* weighed, cons
 }
 
 #ifdef __AVX512BF16__
-// Two rows at once: their columns are interleaved, and met by a pair of numbers. An odd rank is padded with 0.
+// Two rows at once: their columns are interleaved, and multiplied by a pair of numbers. An odd rank is padded with 0.
 template <int P>
 inline void expand_pairs(const BFloat16* const* weighed, const BFloat16* factors, float* const* sums, i64 rank,
                          i64 width, i64 column) {
@@ -121,7 +121,7 @@ void expand_band(const typename Kept<Stored>::Type* weighed, i64 stride, const S
     }
 }
 
-// How many columns are worked on at once, of all tokens' experts.
+// The number of columns that are computed at once, for all tokens' experts.
 inline i64 choose_band(i64 num_tokens, i64 width) {
     if (num_tokens > 32) return 128;  // sums of 512 tokens and the columns of 128 experts of rank 8 fit a cache
     i64 threads = 1;

@@ -1,4 +1,4 @@
-// Gradients of the experts: tokens' rows summed by numbers from rank space.
+// Gradients of the experts: sums of tokens' rows, weighted by numbers from rank space.
 #pragma once
 
 #include "pairs.h"

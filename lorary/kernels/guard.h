@@ -7,15 +7,15 @@
 #include <initializer_list>
 #include <new>
 
-// What Python is told of a call; cpu.py has the same numbers.
+// Results of a call for Python; cpu.py has the same numbers.
 enum Outcome : std::int64_t { DONE = 0, UNKNOWN_EXPERT = 1, UNKNOWN_RANK = 2, NO_ADDRESS = 3, NO_MEMORY = 4 };
 
-// Whether numbers are missing where there should be some.
+// Whether required numbers are missing.
 inline bool is_missing(const void* numbers, std::initializer_list<std::int64_t> sizes) {
     return !numbers && std::none_of(sizes.begin(), sizes.end(), [](std::int64_t size) { return size == 0; });
 }
 
-// Nothing that is done here throws but for want of memory.
+// Code here throws only if memory is exhausted.
 template <class Work>
 std::int64_t guard(Work work) {
     try {
@@ -25,7 +25,7 @@ std::int64_t guard(Work work) {
     }
 }
 
-// Keeps what threads throw until all are done.
+// Keeps exceptions of threads until all have finished.
 class Threads {
     std::atomic<bool> failed{false};
 

@@ -55,7 +55,7 @@ inline Number<Stored> widen(Stored stored) {
     }
 }
 
-// To the nearest, ties to even; what is no number stays none.
+// To the nearest, ties to even; NaN stays NaN.
 template <class Stored>
 inline Stored narrow(Number<Stored> number) {
     if constexpr (std::is_same_v<Stored, BFloat16>) {

@@ -8,26 +8,26 @@
 
 // T tokens, E experts, R rank, W width of a row, K experts per token; a pair is one token and one of its experts.
 
-// Whether every pair's expert exists: an index from outside must not write anywhere.
+// Whether every pair's expert exists: an untrusted index must not write outside the tensors.
 inline bool are_known(const i64* experts, i64 num_pairs, i64 num_experts) {
     return std::all_of(experts, experts + num_pairs, [&](i64 expert) { return 0 <= expert && expert < num_experts; });
 }
 
-// Whether every pair's expert is said to use rows that there are.
+// Whether the rank of every pair's expert is within its rows.
 inline bool are_ranks(const i64* ranks, const i64* experts, i64 num_pairs, i64 rank) {
     const auto fits = [&](i64 expert) { return 0 <= ranks[expert] && ranks[expert] <= rank; };
     return !ranks || std::all_of(experts, experts + num_pairs, fits);
 }
 
-// How many of its R rows an expert uses; without ranks all of them.
+// The number of its R rows that an expert uses; without ranks all of them.
 inline i64 own_rank(const i64* ranks, i64 expert, i64 rank) { return ranks ? ranks[expert] : rank; }
 
-// Whether there is nothing to multiply. Sizes are as large as one likes where another is 0, and bound nothing.
+// Whether there is nothing to multiply. If a size is 0, others can be huge and are not limited by memory.
 inline bool are_empty(i64 num_tokens, i64 rank, i64 width, i64 top_k) {
     return !num_tokens || !rank || !width || !top_k;
 }
 
-// A few pairs of one expert, each of another token, worked on together.
+// A few pairs of one expert, each of a different token, computed together.
 struct Block {
     i64 expert, first, size;
 };
@@ -63,8 +63,8 @@ struct Sorted {
     }
 };
 
-// Below this many multiplications a second thread costs more than it does.
+// Below this number of multiplications a second thread costs more than it saves.
 constexpr double WORTH_A_THREAD = 1 << 15;
 
-// How many multiplications there are; not an integer, which could overflow.
+// The number of multiplications; not an integer, which could overflow.
 inline double count_work(i64 num_pairs, i64 rank, i64 width) { return double(num_pairs) * rank * width; }

@@ -1,4 +1,4 @@
-// From rows to rank space, and the weighing there.
+// From rows to rank space, and the weights there.
 #pragma once
 
 #include "pairs.h"
@@ -28,7 +28,7 @@ inline void dot(const Stored* const* tokens, const Stored* const* rows, i64 widt
 }
 
 #ifdef __AVX512BF16__
-// Twice the numbers per instruction, where the processor has one for this.
+// Twice the numbers per instruction, if the processor supports it.
 template <int P, int Q>
 inline void dot(const BFloat16* const* tokens, const BFloat16* const* rows, i64 width, float* sums) {
     __m512 totals[P][Q] = {};
@@ -49,7 +49,7 @@ inline void dot(const BFloat16* const* tokens, const BFloat16* const* rows, i64 
 }
 #endif
 
-// An expert may use fewer than R rows: its own.
+// An expert may use only its own rows, fewer than R.
 template <class Stored, int P>
 void shrink_tokens(const Stored* x, const Stored* factors, const i64* pairs, i64 own, i64 rank, i64 width, i64 top_k,
                    Number<Stored>* shrunk) {

@@ -164,5 +164,5 @@ def test_what_cannot_be_a_start_is_refused(base, experts, examples, make_config,
         train_from(
             base, Expert("nan", "org/tiny-llama", {path: broken}), make_config(), tmp_path, examples["alpha"]
         )
-    with pytest.raises(ValueError, match="without steps there must be experts to start with"):
+    with pytest.raises(ValueError, match="without steps there must be experts to start from"):
         train_experts(base, {"alpha": examples["alpha"]}, make_config(max_steps=0), tmp_path)

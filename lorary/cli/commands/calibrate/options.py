@@ -3,7 +3,7 @@
 The default router compares an expert's reaction to a request with its reaction to generic text. The latter
 is measured once for each expert and stored in the library. --tasks tunes the router's options
 on your validation examples. Every second example is held out, and the options are stored in the library only
-if they are better on these. Later commands use them, and say so. --reset removes them.
+if they are better on these. Later commands use them, and report it. --reset removes them.
 """
 
 from jsonargparse import ArgumentParser

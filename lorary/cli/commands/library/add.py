@@ -26,7 +26,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("folder", help="Folder or URL of the PEFT adapter")
     parser.add_argument("--name", type=str | None, help="Name of the expert; if not given: the folder's name")
     parser.add_argument(
-        "--base", type=str | None, help="Base model of the expert; if not given: what the adapter says"
+        "--base", type=str | None, help="Base model of the expert; if not given: that of the adapter"
     )
 
 
