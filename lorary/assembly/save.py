@@ -104,7 +104,7 @@ def _name_quantization(model: "RoutedModel") -> str | None:
     if name is not None and name not in QUANTIZATIONS:
         raise ValueError(
             "a base model that was quantised by a configuration must be saved too, since its file has only "
-            f"names of quantizations ({', '.join(QUANTIZATIONS)}): add with_base=True"
+            f"names of quantisations ({', '.join(QUANTIZATIONS)}): add with_base=True"
         )
     return name
 

@@ -10,8 +10,8 @@ class Command(Protocol):
 
     The function ``run(options: Namespace) -> int`` returns the exit code. It is here, or in a second module
     if its imports take seconds. Then help and errors in options appear without these imports. Beside ``run``
-    there may be ``check(options)``, which raises one error with all that is wrong with the options and can be
-    told before a model is loaded. ``run`` calls it, and so does what reports values of the wrong type.
+    there may be ``check(options)``, which raises one error with all faults of the options that can be found
+    before a model is loaded. ``run`` calls it, as does the code that reports values of the wrong type.
     """
 
     EXAMPLE: str

@@ -1,4 +1,4 @@
-"""Collecting the faults of several options, which are told all at once."""
+"""Collecting the faults of several options, which are reported together."""
 
 from collections.abc import Callable
 from typing import TypeVar
@@ -27,7 +27,7 @@ class Faults:
         self.errors.extend(map(ValueError, messages))
 
     def raise_all(self) -> None:
-        """Raise the only fault as it is, or one error with all of them; do nothing if there is none."""
+        """Raise the only fault unchanged, or one error with all of them; do nothing if there is none."""
         if len(self.errors) == 1:
             raise self.errors[0]
         if self.errors:

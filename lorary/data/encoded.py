@@ -44,7 +44,7 @@ class ExampleEncoder:
         eos: whether answers end with an ending token: the one that the template writes after them, or else
             the tokenizer's end-of-text token.
         is_encoder_decoder: whether an encoder reads the prompt and a decoder writes the answer. Then both
-            are texts of their own, each with all tokens that the tokenizer puts around a text.
+            are separate texts, each with all tokens that the tokenizer puts around a text.
 
     Raises:
         DataError: if the template is a chat template and the model has an encoder.
@@ -153,7 +153,7 @@ class ExampleEncoder:
         ]
 
     def _encode_targets(self, texts: Sequence[str]) -> list[list[int]]:
-        """Tokenise answers as labels of a decoder, which begin a text of their own."""
+        """Tokenise answers as labels of a decoder, which are a separate text."""
         frame = find_frame(self._tokenizer, is_target=True)
         ending = (frame.closing or [find_ending(self._tokenizer)]) if self._eos else []
         return [[*frame.opening, *ids, *ending] for ids in encode_texts(self._tokenizer, texts)]

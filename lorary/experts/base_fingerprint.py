@@ -1,4 +1,4 @@
-"""The text form of a base model's fingerprint, and what it says of quantised copies.
+"""The text form of a base model's fingerprint, also for quantised copies.
 
 A fingerprint is 24 hexadecimal digits: 16 of the weights, 8 of the settings. That of a quantised copy has
 more, after dots: a hash of the weights that quantisation keeps, and the fingerprint of the model that was
@@ -31,7 +31,7 @@ class Fingerprint(NamedTuple):
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """Divide a text; any text is accepted, since cards may have others."""
+        """Parse a text; any text is accepted, since cards may have others."""
         own, _, rest = text.partition(".")
         kept, _, source = rest.partition(".")
         return cls(own, kept or None, source or None)
@@ -58,6 +58,6 @@ class Fingerprint(NamedTuple):
 
 
 def is_same_print(one: str, other: str) -> bool:
-    """Return whether two hashes are equal, as far as the shorter one goes."""
+    """Return whether two hashes are equal, up to the length of the shorter one."""
     shorter = min(len(one), len(other))
     return one == other or (shorter >= WEIGHT_DIGITS and one[:shorter] == other[:shorter])

@@ -2,7 +2,7 @@
 
 If both fingerprints are known, they are compared, also those of a model and a quantised copy of it. Otherwise
 names are compared. Names of the same model can differ in the owner, the folder, the case, and suffixes of
-quantized or re-hosted copies.
+quantised or re-hosted copies.
 """
 
 import re
@@ -93,7 +93,7 @@ def _compare_names(one: str, other: str) -> BaseMatch:
     suffix = our_suffix or their_suffix
     note = (
         f"{quote(one)} and {quote(other)} are treated as one base model: suffix {suffix!r} is that of a "
-        "quantized copy"
+        "quantised copy"
     )
     return BaseMatch(True, (note,))
 
@@ -108,7 +108,8 @@ def _compare_fingerprints(one: BaseIdentity, other: BaseIdentity) -> BaseMatch:
     if ours.full and theirs.full:
         fits = is_same_print(ours.full, theirs.full)
         if fits and ours.is_quantised and theirs.is_quantised:
-            # Quantised from weights in bfloat16 and in float32, say. Both users chose a copy: no news.
+            # For example quantised from bfloat16 and from float32. Both users chose a copy, so there is no
+            # note.
             return BaseMatch(True)
     else:
         fits = ours.settings == theirs.settings
@@ -141,7 +142,7 @@ def _extract_own_name(name: str) -> str | None:
 
 
 def _split_suffix(name: str) -> tuple[str, str]:
-    """Split a name into the model's name and suffixes of quantized copies."""
+    """Split a name into the model's name and suffixes of quantised copies."""
     rest = name
     while match := _SUFFIX.search(rest):
         rest = rest[: match.start()]

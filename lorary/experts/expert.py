@@ -33,8 +33,8 @@ Value = TypeVar("Value")
 class Expert:
     """Changes of the modules of one base model, with a name.
 
-    Most experts have low-rank factors of linear layers only. What else an expert may change, such as DoRA's
-    magnitudes or whole weights, is in ``parts``; see ``lorary.experts.parts``.
+    Most experts have low-rank factors of linear layers only. Other changes, such as DoRA's magnitudes
+    or whole weights, are in ``parts``; see ``lorary.experts.parts``.
 
     Raises:
         TypeError: if a field has another type than declared.

@@ -31,7 +31,7 @@ class Factors(NamedTuple):
 
 
 def find_factor_fault(path: str, pair: Factors) -> str | None:
-    """Return what is wrong with types, dtypes and shapes of one module's factors, or None; reads no values.
+    """Describe the fault in types, dtypes and shapes of a module's factors, or return None; reads no values.
 
     Args:
         path: the module's path, for the message.

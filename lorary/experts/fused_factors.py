@@ -1,4 +1,4 @@
-"""Factors of layers that a base model joined to one, such as the gate and the up-projection of a mixture.
+"""Factors of layers that a base model joins into one, such as the gate and the up-projection of a mixture.
 
 R rank, I layer input, O layer output, S sum of the ranks of the joined layers.
 """
@@ -19,7 +19,7 @@ class Piece(NamedTuple):
     path: str
     """Module path of the layer, as in the expert."""
     part: int = 0
-    """Its place among the joined layers, which have equally many rows."""
+    """Its place among the joined layers, which have the same number of rows."""
     parts: int = 1
     """Number of joined layers."""
 

@@ -22,9 +22,9 @@ def check_name(name: str, *, is_stored: bool = False) -> str:
 
     Args:
         name: an expert's name, such as ``"poetry"`` or ``"arc easy v1.2"``.
-        is_stored: whether it is the name of an expert that is stored already. Then what earlier versions
-            allowed, such as a device's name, is allowed too, so that old libraries open; the library's
-            ``rename`` mends it.
+        is_stored: whether it is the name of an expert that is stored already. Then names that earlier
+            versions allowed, such as a device's name, are allowed too, so that old libraries open; the
+            library's ``rename`` corrects them.
 
     Returns:
         The same name.

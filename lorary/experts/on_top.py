@@ -33,7 +33,7 @@ class General:
 
 
 def hash_weights(expert: Expert) -> str:
-    """Return the SHA-256 of an expert's weights file: the stored one, or that which a library would write.
+    """Return the SHA-256 of an expert's weights file: the stored one, or the one that a library would write.
 
     Cards of experts that build on this one have it as ``on_top_of``.
     """
@@ -116,7 +116,7 @@ def _name_weights(weights: str | None) -> str:
 
 
 def set_apart(experts: Mapping[str, Expert]) -> dict[str, Expert]:
-    """Return experts as they are without their general expert, for a model on which it is on already."""
+    """Return experts without their general expert, for a model on which it is already active."""
     return {name: _forget_general(expert) for name, expert in experts.items()}
 
 
@@ -137,7 +137,7 @@ def join_general(experts: Mapping[str, Expert], general: Expert | None) -> dict[
 
 
 def as_general(expert: Expert, experts: Mapping[str, Expert]) -> Expert:
-    """Return an expert with the role ``"general"``, for others to build on, or for routers to fall back on.
+    """Return an expert with the role ``"general"``, for others to build on, or as the fallback of routers.
 
     Args:
         expert: the expert, such as a merge of all; if it builds on another, the sum of both is returned.
@@ -154,7 +154,7 @@ def as_general(expert: Expert, experts: Mapping[str, Expert]) -> Expert:
 def find_by_weights(experts: Mapping[str, Expert], weights: str) -> str | None:
     """Find the expert whose weights have a hash; those that build on others are not candidates."""
     names = [name for name, expert in experts.items() if expert.card.on_top_of is None]
-    # Hashing weights that are not in a file takes long, so likely ones are tried first.
+    # Hashing weights that are not in a file takes long, so likely candidates are tried first.
     names.sort(key=lambda name: experts[name].card.role != GENERAL)
     return next((name for name in names if hash_weights(experts[name]) == weights), None)
 
@@ -179,12 +179,12 @@ def say_general_missing(expert: Expert, names: Iterable[str], where: str) -> str
 
 
 def add_general(expert: Expert, general: Expert | Mapping[str, Expert]) -> Expert:
-    """Return the exact sum of an expert and the general expert that it builds on: one that is complete.
+    """Return the exact sum of an expert and the general expert that it builds on, a complete expert.
 
-    Ranks add up: factors are put side by side. PEFT and other programs load the sum alone.
+    Ranks add up, since factors are concatenated. PEFT and other programs can load the sum alone.
 
     Args:
-        expert: an expert; one that builds on none is returned as it is.
+        expert: an expert; one that builds on none is returned unchanged.
         general: the general expert, or a mapping or library that has it under any name.
 
     Raises:

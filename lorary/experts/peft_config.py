@@ -186,7 +186,7 @@ def _is_tokens_of_modules(value: Any) -> bool:
 
 
 def _find_pattern_fault(name: str, value: Any, is_sound: Callable[[Any], bool]) -> str | None:
-    """Return what is wrong with patterns and their numbers, without matching them, or None."""
+    """Describe the fault in patterns and their numbers, without matching them, or return None."""
     if value is None:
         return None
     wanted = f"{name} must map regular expressions to numbers"

@@ -102,7 +102,7 @@ ACCEPTED_SETTINGS: Mapping[str, frozenset[str]] = {
 
 PROMPTS = ("PROMPT_TUNING", "P_TUNING", "PREFIX_TUNING")
 
-# Initializations that do not change the base weights.
+# Initialisations that do not change the base weights.
 PLAIN_INITS = (True, False, None, "gaussian", "eva", "orthogonal", "mica")
 
 # Kinds of parts -> the setting that PEFT needs to use their tensors.
@@ -141,8 +141,8 @@ def check_peft_type(config: Mapping[str, Any], path: str) -> None:
         advice = (
             "read its skills and tasks with read_poly"
             if kind == "POLY"
-            else "merge it into its base model with PEFT and make an expert of that by lorary extract, or "
-            "train one of these"
+            else "merge it into its base model with PEFT and make an expert of the result with lorary "
+            "extract, or train one of these"
         )
         raise UnsupportedAdapter(
             f"{quote(path)} must be of peft_type {', '.join(ACCEPTED_SETTINGS)}, found {quote(kind, 60)}: "
@@ -179,7 +179,7 @@ def check_features(config: Mapping[str, Any], kinds: Collection[str], path: str)
 
 
 def guess_kinds(config: Mapping[str, Any]) -> tuple[str, ...] | None:
-    """Return the kinds of an adapter's parts by its configuration; None if it does not say.
+    """Return the kinds of an adapter's parts by its configuration; None if it does not determine them.
 
     Args:
         config: the object of ``adapter_config.json``.

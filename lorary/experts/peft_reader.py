@@ -37,8 +37,9 @@ def read_peft(
 ) -> Expert:
     """Read a PEFT adapter as an expert.
 
-    LoRA's factors are in ``factors``. What else it changes, such as DoRA's magnitudes or whole weights, is in
-    ``parts``. Its modules are those in the weights file; the configuration's ``target_modules`` is not used.
+    LoRA's factors are in ``factors``. Other changes, such as DoRA's magnitudes or whole weights, are
+    in ``parts``. Its modules are those in the weights file; the configuration's ``target_modules`` is not
+    used.
 
     Args:
         folder: a path, or a URL for fsspec; local weights are memory-mapped.

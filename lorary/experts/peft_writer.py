@@ -135,7 +135,7 @@ def build_adapter_config(expert: Expert) -> dict[str, Any]:
 
 
 def _configure_layers(expert: Expert, peft_type: str) -> dict[str, Any]:
-    """Return what IA3 has to be told of the base layers; other types find it out."""
+    """Return the settings about base layers that IA3 needs; other types detect them."""
     return {"fan_in_fan_out": expert.card.fan_in_fan_out} if peft_type == "IA3" else {}
 
 

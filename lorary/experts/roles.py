@@ -11,7 +11,7 @@ MERGE, GENERAL, CONTROL, SKILL = "merge", "general", "control", "skill"
 ROLES: Mapping[str, str] = {
     EXPERT: "trained on tasks; used if no experts are named",
     MERGE: "several experts merged into one",
-    GENERAL: "what all tasks have in common, such as an expert of all of them",
+    GENERAL: "what all tasks have in common, such as an expert trained on all of them",
     CONTROL: "a control to compare with, such as random weights",
     SKILL: "one of a set of skills, which a table mixes for each task",
 }

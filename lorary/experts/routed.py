@@ -16,8 +16,8 @@ class HasRoles(Protocol):
 
 
 def list_routed(experts: Mapping[str, Expert]) -> list[str]:
-    """List the experts that are used if none are named: of a library those that routers choose among.
+    """List the experts that are used if none are named: for a library those that routers choose among.
 
-    Of any other mapping these are all experts, since whoever made it has chosen them.
+    For any other mapping these are all experts, since its user has chosen them.
     """
     return list(experts.routed() if isinstance(experts, HasRoles) else experts)

@@ -72,7 +72,7 @@ def build_sidecar(expert: Expert, weights_sha256: str, config_sha256: str) -> di
     """
     card = {name: getattr(expert.card, name) for name in CARD_KEYS}
     if card["on_top_of"] is None:
-        # Earlier versions refuse keys that they do not know, as they must where the sum is meant.
+        # Earlier versions refuse unknown keys, as they must if the sum is meant.
         del card["on_top_of"]
     # For listings; an expert that is read has that of adapter_config.json. Earlier versions refuse the key.
     if expert.card.task_type == CAUSAL:

@@ -57,7 +57,7 @@ def embed_tasks(
 
 
 def compare_tasks(stack: ExpertStack, embeddings: Tensor, prompts: Sequence[Sequence[int]]) -> Tensor:
-    """Compute cosines of prompts and tasks, of embeddings less the mean of all tasks.
+    """Compute cosines of prompts and tasks, of embeddings minus the mean of all tasks.
 
     Args:
         stack: the experts on the model; they are switched off.

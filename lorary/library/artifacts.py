@@ -96,7 +96,7 @@ class Artifacts:
         Args:
             algorithm: a name of what computes the artifact.
             parameters: everything that it depends on besides the experts, as JSON values.
-            names: the experts, in an order that counts.
+            names: the experts, in an order that matters.
 
         Raises:
             UnknownExpert: if there is no expert of a name.
@@ -204,9 +204,9 @@ def open_artifact(content: bytes, key: Key) -> Artifact:
 
 
 def list_needed(storage: Storage, path: str) -> tuple[str, ...]:
-    """Return the hashes of the experts without which an artifact is of no use, reading its header only.
+    """Return the hashes of the experts without which an artifact is useless, reading its header only.
 
-    They are its subjects, and the general expert that was on when it was computed; none without a source.
+    They are its subjects, and the general expert that was active when it was computed; none without a source.
     """
     source = _read_header(storage, path)
     parameters = source.get("parameters")

@@ -128,7 +128,7 @@ class ChangedLibrary:
         self._commit(f"annotate expert {quote(name)}", plan)
 
     def require_writable(self, num_bytes: int = 0) -> None:
-        """Check that experts can be stored, before long work: writes ``library.json`` again as it is.
+        """Check that experts can be stored, before long work, by writing ``library.json`` again unchanged.
 
         Args:
             num_bytes: approximate number of bytes to be stored.

@@ -67,7 +67,7 @@ def derive_artifacts(
 
     Args:
         store: the store of artifacts.
-        experts: the mapping that ``compute`` gets its experts from.
+        experts: the mapping from which ``compute`` gets its experts.
         names: the experts.
         make_keys: function from names to the keys of their artifacts, by the experts' current content.
         compute: function from some experts to named tensors of each.

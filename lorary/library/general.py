@@ -55,5 +55,5 @@ def list_generals(experts: Mapping[str, Expert]) -> list[str]:
 
 
 def whole_library(experts: Mapping[str, Expert]) -> Mapping[str, Expert]:
-    """Return the library that a view is of; any other mapping as it is."""
+    """Return the library that a view is of; any other mapping unchanged."""
     return experts.library if isinstance(experts, LibraryView) else experts

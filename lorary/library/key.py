@@ -27,8 +27,8 @@ class Key:
     parameters: Mapping[str, Any]
     """Everything that the artifact depends on besides its subjects, as JSON values."""
     subjects: tuple[str, ...]
-    """The hash of the expert that it was computed from, or the hashes of several experts. Their order counts,
-    because the rows of an artifact may follow it. If it does not matter, sort them."""
+    """The hash of the expert that it was computed from, or the hashes of several experts. Their order
+    matters, because the rows of an artifact may follow it. If not, sort them."""
 
     def __post_init__(self) -> None:
         check_name(self.algorithm)

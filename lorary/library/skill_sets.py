@@ -33,7 +33,7 @@ def order_skills(entries: Sequence[Entry]) -> dict[int, Entry]:
 
 
 def read_size(entries: Sequence[Entry]) -> Any:
-    """Return the number of skills that a set has, as its first card says."""
+    """Return the number of skills of a set, according to its first card."""
     return entries[0].card.provenance[NOTE].get("of")
 
 

@@ -47,7 +47,7 @@ def store_experts(storage: Storage, experts: Mapping[str, Expert], replace: bool
 
 
 def require_writable(storage: Storage, num_bytes: int) -> None:
-    """Check that files can be written, by writing ``library.json`` again as it is, and that there is room.
+    """Check that files can be written, by writing ``library.json`` again unchanged, and that there is space.
 
     Raises:
         LibraryError: if nothing can be written, or there is too little space; the message has the reason.

@@ -63,7 +63,7 @@ def fold(
         raise IncompatibleExpert(
             f"folding needs changes of weights, but expert {expert.name!r} has {SoftPromptPart.title}, which "
             "a plain model cannot hold: such an expert can be stored, verified, evaluated, exported as an "
-            "adapter, and named for requests (experts=…), also in one batch with others"
+            "adapter, and used by name (experts=…), also in one batch with others"
         )
     if expert.card.on_top_of is not None and general is None:
         raise IncompatibleExpert(

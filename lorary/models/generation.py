@@ -141,7 +141,7 @@ def describe_generation(
     }
     given = {} if config is None else vars(config)
     found |= {name: value for name, value in given.items() if name in known and value is not None}
-    # Each answer is a row of its own.
+    # Each answer is a separate row.
     return {**found, "num_return_sequences": 1}
 
 

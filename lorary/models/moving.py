@@ -119,7 +119,7 @@ def _move(
     seen: dict[int, Tensor],
     undo: ExitStack,
 ) -> None:
-    """Move one parameter or buffer of a module; modules that share it go on to do so."""
+    """Move one parameter or buffer of a module; modules that share it continue to do so."""
     before = getattr(module, name)
     if before is None or (isinstance(before, nn.Parameter) and id(before) in seen):
         return

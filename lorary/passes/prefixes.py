@@ -38,7 +38,7 @@ def cut_pieces(tokens: Sequence[TokenIds], groups: Sequence[Hashable] | None, ro
     Args:
         tokens: the tokens of each sequence, from ``read_tokens``.
         groups: the group of each sequence; None if nothing is shared.
-        row_length: maximum number of cells of a piece; a longer sequence is a piece of its own.
+        row_length: maximum number of cells of a piece; a longer sequence is a separate piece.
     """
     pieces: list[Piece] = []
     members: list[int] = []

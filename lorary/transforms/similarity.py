@@ -28,7 +28,7 @@ def expert_similarity(
     """Compute the cosines of all pairs of experts' weight changes over all layers, exactly or approximately.
 
     A cosine is ``sum_l <D_i, D_j>_l / (|D_i| |D_j|)`` with ``D = b @ a``, computed from Gram matrices of the
-    factors: ``D`` is not formed, and the result does not depend on the factorization. If an expert does not
+    factors: ``D`` is not formed, and the result does not depend on the factorisation. If an expert does not
     change a layer, its ``D`` is zero there. Layers are read one after the other, so memory does not grow with
     the number of layers.
 

@@ -28,7 +28,7 @@ def sparse_similarity(
 
     An expert's factors are flattened into one row, in which only the entries of largest magnitude are kept.
     The rows are projected onto their leading singular directions, and compared there. The result depends on
-    the factorization of each expert, so it is meaningful only for experts that were trained from the same
+    the factorisation of each expert, so it is meaningful only for experts that were trained from the same
     initial factors; `expert_similarity` does not have this restriction. Lower ranks are padded with zeros;
     the scale of an expert is included in its up-projections.
 

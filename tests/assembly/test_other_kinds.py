@@ -1,4 +1,4 @@
-"""Experts with more than low-rank factors on a routed model: named for requests, not chosen by routers."""
+"""Experts with more than low-rank factors on a routed model: used by name, not chosen by routers."""
 
 from dataclasses import replace
 
@@ -75,7 +75,7 @@ def test_they_are_named_in_a_batch_beside_a_router_and_the_base_model(base, expe
     mixed = model(IDS, experts=["dora", "auto", "auto", "ia3"]).logits
     torch.testing.assert_close(mixed[0], expected["dora"][0], atol=2e-5, rtol=1e-4)
     torch.testing.assert_close(mixed[1], model(IDS).logits[1], atol=1e-5, rtol=1e-5)
-    with pytest.raises(IncompatibleExpert, match=r"IA3 scales.*named for requests"):
+    with pytest.raises(IncompatibleExpert, match=r"IA3 scales.*used by name"):
         model.facts.require("ia3")
 
 

@@ -55,7 +55,7 @@ def test_factors_of_one_module_by_two_names_are_refused(adapter):
 
 
 NAMES = {
-    "unsloth/tiny-model-unsloth-bnb-4bit": (True, "is that of a quantized copy"),
+    "unsloth/tiny-model-unsloth-bnb-4bit": (True, "is that of a quantised copy"),
     "/home/u/.cache/huggingface/hub/models--org--tiny-model/snapshots/0123456789abcdef": (True, None),
     "C:\\models\\tiny-model": (True, None),
     "out/llama/checkpoint-500": (False, None),

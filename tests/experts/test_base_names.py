@@ -44,7 +44,7 @@ def test_a_quantised_copy_fits_and_its_suffix_is_told(name, dropped):
     found = compare_bases(BaseIdentity(name), BaseIdentity("org/tiny-model"))
     note = (
         f"{name!r} and 'org/tiny-model' are treated as one base model: suffix {dropped!r} is that of a "
-        "quantized copy"
+        "quantised copy"
     )
     assert found == BaseMatch(True, (note,))
     assert compare_bases(BaseIdentity("org/tiny-model"), BaseIdentity(name)).fits
@@ -84,7 +84,7 @@ def test_names_decide_where_one_fingerprint_is_unknown():
 
 def test_a_user_is_told_that_a_quantised_copy_is_taken_for_its_original():
     with pytest.warns(
-        UserWarning, match="are treated as one base model: suffix '-bnb-4bit' is that of a quantized copy"
+        UserWarning, match="are treated as one base model: suffix '-bnb-4bit' is that of a quantised copy"
     ):
         assert is_same_base(BaseIdentity("a/tiny-bnb-4bit"), BaseIdentity("b/tiny"))
 

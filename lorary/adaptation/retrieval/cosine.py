@@ -18,7 +18,7 @@ from lorary.transforms.merging.survey import survey_experts
 def score(context: RetrievalContext, names: Sequence[str], seed: int) -> Scores:
     """Compute cosines ``sum_l <D, D_e>_l / (|D| |D_e|)`` of weight changes ``b @ a`` over all layers.
 
-    They do not depend on the factorization. An expert whose weight change is zero has cosine 0. The time
+    They do not depend on the factorisation. An expert whose weight change is zero has cosine 0. The time
     grows with E, not with its square as in ``expert_similarity``.
     """
     compared = compare_with_task(context, names)

@@ -25,7 +25,7 @@ class Claim(NamedTuple):
 
 
 class Source(NamedTuple):
-    """What a part is read with, besides its tensors."""
+    """The input for reading a part, besides its tensors."""
 
     module: str
     """Path of the module that the part changes."""
@@ -55,7 +55,7 @@ class Layer(Protocol):
         ...
 
     def replicate(self, weights: Weights) -> nn.Module:
-        """Return a module that shares all parameters with this one but the given, in ``weights``' form.
+        """Return a module that shares all parameters except the given ones with this, in ``weights``' form.
 
         An embedding may have another number of rows.
         """
@@ -73,7 +73,7 @@ class Placement(NamedTuple):
 
 
 class Part(Protocol):
-    """One kind of change of one module; each kind is a class in a file of its own and a line of ``KINDS``."""
+    """One kind of change of one module; each kind is a class in its own file and a line of ``KINDS``."""
 
     kind: ClassVar[str]
     """Its name in listings, a key of ``KINDS``."""

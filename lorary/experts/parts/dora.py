@@ -1,4 +1,4 @@
-"""DoRA: each output of a layer with low-rank factors gets a magnitude of its own.
+"""DoRA: each output of a layer with low-rank factors gets its own magnitude.
 
     W' = m / |W + b a| · (W + b a)        |·| the norm of each row
 

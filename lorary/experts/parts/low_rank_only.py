@@ -1,4 +1,4 @@
-"""The one refusal of what only low-rank factors can do."""
+"""The common refusal of experts with parts, for everything that needs low-rank factors."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
@@ -12,8 +12,8 @@ if TYPE_CHECKING:
     from lorary.experts.expert import Expert
 
 POSSIBLE = (
-    "such an expert can be stored, verified, evaluated, exported, folded into its base model, and named for "
-    "requests (experts=…), also in one batch with others"
+    "such an expert can be stored, verified, evaluated, exported, folded into its base model, and used "
+    "by name (experts=…), also in one batch with others"
 )
 
 _MERGED = (

@@ -1,4 +1,4 @@
-"""Parts that go with low-rank factors: PEFT ignores them without, and invents magnitudes that are missing."""
+"""Parts that go with low-rank factors: without factors PEFT ignores them, and it makes missing magnitudes."""
 
 from collections.abc import Collection, Mapping
 
@@ -22,5 +22,5 @@ def find_unpaired(factors: Collection[str], parts: Mapping[str, Collection[str]]
             return f"has {part.title} but no low-rank factors of {quote(path)}, where PEFT ignores them"
         if part is DoraPart and own:
             for path in sorted(set(factors) - own):
-                return f"has {part.title}, but none of {quote(path)}, where PEFT would make some of its own"
+                return f"has {part.title}, but none of {quote(path)}, where PEFT would make its own"
     return None

@@ -80,12 +80,12 @@ class SoftPromptPart:
         }
 
     def find_misfit(self, layer: Layer) -> str | None:
-        """See ``Part``; what fits a model is found by ``lorary.models.prompt_trial``."""
+        """See ``Part``; whether it fits a model is tested by ``lorary.models.prompt_trial``."""
         return None
 
     def fold(self, weights: Weights, layer: Layer) -> dict[str, Tensor]:
         """See ``Part``."""
-        raise ValueError("a plain model cannot hold a soft prompt: name the expert for requests instead")
+        raise ValueError("a plain model cannot have a soft prompt: use the expert by name instead")
 
     def place(self, layer: Layer, factors: Factors | None) -> Placement:
         """See ``Part``; the model reads virtual tokens by ``lorary.models.soft_prompts``."""

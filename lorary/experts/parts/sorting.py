@@ -1,4 +1,4 @@
-"""What is done with the parts of an expert whatever their kinds."""
+"""Operations on the parts of an expert of all kinds."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any

@@ -161,7 +161,7 @@ class _MultiplySparse(nn.Module):
         (x,) = inputs
         rows, columns = self.indices
         size = self._width_in * self._width_out
-        # A dense matrix costs as much as one of the base layer; it pays for many tokens or entries.
+        # A dense matrix costs as much as one of the base layer; it is faster for many tokens or entries.
         if x.shape[:-1].numel() * len(self.values) > min(size, _BLOCK):
             dense = self.values.new_zeros(self._width_out, self._width_in)
             dense = dense.index_put((rows, columns), self.values).to(x.dtype)

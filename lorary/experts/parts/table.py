@@ -11,7 +11,8 @@ from lorary.experts.parts.tokens import TokensPart
 from lorary.experts.parts.whole import WholePart
 
 _ALL: tuple[type[Part], ...] = (
-    # In the order in which they change a module: DoRA's magnitudes are those of the weight that others made.
+    # In the order in which they change a module: DoRA's magnitudes are those of the weight after the other
+    # changes.
     WholePart,
     EmbeddingPart,
     SparsePart,

@@ -30,7 +30,7 @@ class WholePart:
     bias: Tensor | None = None
     """The module's bias; None for the base model's."""
     is_copy: bool = False
-    """Whether PEFT saved them without having been told to train them, as it does with embeddings."""
+    """Whether PEFT saved them although they were not trained, as it does with embeddings."""
 
     kind: ClassVar[str] = "whole"
     title: ClassVar[str] = "trained weights or biases of whole modules"

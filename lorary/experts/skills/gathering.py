@@ -1,4 +1,4 @@
-"""Skill sets made of experts that were trained apart, and of the mean of other skills.
+"""Skill sets made from separately trained experts, and from the mean of other skills.
 
 S skills, Q splits.
 """
@@ -30,7 +30,7 @@ def make_skill_set(
     Args:
         experts: the experts, in the order of the skills. Lower ranks, and layers that an expert does not
             change, are padded with zeros.
-        num_splits: Q, blocks of a layer's inputs and outputs with weights of their own.
+        num_splits: Q, blocks of a layer's inputs and outputs with separate weights.
         granularity: layers that will share rows of the table.
 
     Returns:
@@ -74,7 +74,7 @@ def average_skills(skill_set: SkillSet, name: str = "mean") -> SkillSet:
 
 
 def pad_experts(experts: Sequence[Expert]) -> list[Expert]:
-    """Give experts the same modules and one rank, by zeros where one has less.
+    """Give experts the same modules and one rank, by padding with zeros.
 
     Args:
         experts: experts of one base model.

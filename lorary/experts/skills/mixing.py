@@ -1,7 +1,7 @@
 """Mixing skills for a task: weights from the task's row of a table, and the weighted sum of factors.
 
 With one split this is Polytropon, with several it is multi-head routing (MHR): inputs and outputs of a layer
-are cut into equal blocks, and each block has its own weights.
+are divided into equal blocks, and each block has its own weights.
 
     h = sum_q x_q (sum_s w_qs a_sq)        y_q = (sum_s w_qs b_sq) h
 

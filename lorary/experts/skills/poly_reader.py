@@ -44,7 +44,7 @@ def read_poly(
 
     Raises:
         FormatError: if a file is missing or damaged, or tensors and configuration disagree.
-        UnsupportedAdapter: if the folder has an adapter of another type, or other weights besides.
+        UnsupportedAdapter: if the folder has an adapter of another type, or additional weights.
         ValueError: if the tasks have another number than the table's rows, or a name is not safe.
     """
     fs, path = url_to_fs(os.fspath(folder))

@@ -1,4 +1,4 @@
-"""``lorary.lock``: its content, writing it, and reading one from outside."""
+"""``lorary.lock``: its content, writing it, and reading an untrusted one."""
 
 import re
 from collections.abc import Iterator, Mapping
@@ -40,7 +40,7 @@ class Lock:
     experts: Mapping[str, Mapping[str, str]]
     """Expert -> its files -> SHA-256."""
     bases: Mapping[str, Mapping[str, str | None]]
-    """Base model of the experts -> its ``revision`` and ``fingerprint``, as far as cards say them."""
+    """Base model of the experts -> its ``revision`` and ``fingerprint``, as far as cards have them."""
     recipes: Mapping[str, Any] = field(default_factory=dict)
     """Merged expert -> the recipe that repeats the merge."""
     router: LockedRouter | None = None

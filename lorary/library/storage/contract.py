@@ -40,7 +40,7 @@ Revision = str
 
 
 FAILURES = (OSError, LibraryError, FormatError)
-"""The errors of a storage that cannot do what it is asked to."""
+"""The errors of a failing storage."""
 
 
 class Outcome(Enum):

@@ -53,11 +53,11 @@ def merge_calibrated(
 def calibrate(pairs: Sequence[Factors], counted: Sequence[bool]) -> tuple[Factors, ...]:
     """Scale down the output directions in which many experts have energy.
 
-    The experts' normalized ``b`` side by side have left singular vectors ``u_j`` and singular values ``s_j``.
+    The experts' normalised ``b`` side by side have left singular vectors ``u_j`` and singular values ``s_j``.
     The part of each weight change along ``u_j`` is multiplied by ``1 / (1 + (E - 1) s_j^2 / sum_i s_i^2)``.
 
-    A normalized ``b`` is that of the factorization whose ``a`` has orthonormal rows, divided by its norm. So
-    experts count alike, and the factorization does not matter. (The paper's is ``b`` as it was trained.)
+    A normalised ``b`` is that of the factorisation whose ``a`` has orthonormal rows, divided by its norm. So
+    experts count alike, and the factorisation does not matter. (The paper's is ``b`` as it was trained.)
 
     Args:
         pairs: the experts' factors in one layer.

@@ -49,7 +49,7 @@ def merge_cores(merge: MergeFunction, layer: MergeLayer, config: Any) -> LowRank
 def merge_factors_apart(merge: MergeFunction, layer: MergeLayer, config: Any) -> LowRank:
     """Apply a method to all ``a`` and, separately, to all ``b``, as some other tools do.
 
-    The result has cross terms ``b_i @ a_j``, and depends on the factorization of each expert. Lower ranks are
+    The result has cross terms ``b_i @ a_j``, and depends on the factorisation of each expert. Lower ranks are
     padded with zeros. A scale is applied once, to ``b``.
     """
     a, b = pad_ranks(layer.pairs, layer.dtype)

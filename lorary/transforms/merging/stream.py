@@ -19,7 +19,7 @@ HELD_BYTES = 2**32
 def group_layers(layers: Sequence[LayerOutline], held_bytes: int = HELD_BYTES) -> list[list[LayerOutline]]:
     """Put layers into groups whose factors, of all experts, have at most ``held_bytes``.
 
-    A larger layer is a group of its own.
+    A larger layer is a separate group.
     """
     groups: list[list[LayerOutline]] = []
     room = 0

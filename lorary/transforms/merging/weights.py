@@ -1,4 +1,4 @@
-"""Normalizing the experts' weights to sum 1."""
+"""Normalising the experts' weights to sum 1."""
 
 from lorary.transforms.merging.layer import MergeLayer
 
@@ -12,7 +12,7 @@ def share_weights(layer: MergeLayer) -> tuple[float, ...]:
     total = sum(layer.weights)
     if total == 0:
         raise ValueError(
-            f"weights that are normalized must not sum to zero, found {list(layer.weights)} in module "
+            f"weights that are normalised must not sum to zero, found {list(layer.weights)} in module "
             f"{layer.path!r}: change them, or use normalize=False"
         )
     return tuple(weight / total for weight in layer.weights)

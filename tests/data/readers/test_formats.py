@@ -235,7 +235,7 @@ def test_a_row_without_a_right_answer_is_refused(name, row, message):
 
 def test_a_row_of_no_known_kind_is_refused_with_its_fields_and_what_can_be_done():
     with pytest.raises(
-        ValueError, match=r"its fields are 'metadata', 'document': say .* --columns .* the formats .*piqa"
+        ValueError, match=r"its fields are 'metadata', 'document': map .* --columns .* the formats .*piqa"
     ):
         detect_format({"metadata": 1, "document": "x"})
     for row, columns in (

@@ -72,7 +72,7 @@ def test_a_configuration_has_no_name_that_could_be_saved(load_quantized, make_ex
     base = replace(load_quantized("4bit"), quantization="own")
     model = load_model(base, {"poetry": make_for(base, make_expert)}, router="uniform")
     with pytest.raises(
-        ValueError, match=r"its file has only names of quantizations \(4bit, 8bit, torchao-8bit"
+        ValueError, match=r"its file has only names of quantisations \(4bit, 8bit, torchao-8bit"
     ):
         save_model(model, tmp_path / "model")
 

@@ -134,8 +134,8 @@ def measure(
             )
     except KeyboardInterrupt:
         raise KeyboardInterrupt(
-            f"finished cells are kept in {quote(str(options.out / 'cells'))}: run the same command again to "
-            "go on"
+            f"finished cells are kept in {quote(str(options.out / 'cells'))}: run the same command "
+            "again to continue"
         ) from None
 
 

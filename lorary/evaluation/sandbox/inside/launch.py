@@ -1,6 +1,6 @@
 """The first process of a sandbox: it starts the judge and the worker, and watches them.
 
-launcher            outside; knows limits and nothing else
+launcher            outside; knows only the limits
 └── judge           has the tests; the first process of its namespace, with which all others end
     └── worker      has the program
 """

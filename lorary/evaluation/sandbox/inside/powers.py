@@ -70,7 +70,7 @@ def count_processes(is_apart: bool) -> int:
     """Count the processes that already count towards the limit of processes.
 
     Args:
-        is_apart: whether the sandbox has a user, or a user namespace, of its own.
+        is_apart: whether the sandbox has its own user or user namespace.
 
     Returns:
         The sandbox's own processes; or those and all threads of this user.

@@ -17,8 +17,8 @@ class FileLock:
     """A lock by ``flock`` on a file; the kernel releases it when the process ends in any way.
 
     Args:
-        open_file: function from ``shared`` to the opened lock file, or to ``None`` if nobody can write there,
-            so that no lock is needed.
+        open_file: function from ``shared`` to the opened lock file, or to ``None`` if it cannot be written
+            there, so that no lock is needed.
         owner: name of what is locked, for messages.
     """
 
@@ -37,7 +37,7 @@ class FileLock:
         Raises:
             LibraryError: if the others did not finish in time, or the lock file is a link.
             OSError: if the lock file cannot be made and the lock is not shared. A shared lock is skipped in
-                that case: if no lock file can be made, nobody writes through this mount.
+                that case: if no lock file can be made, no process writes through this mount.
         """
         descriptor = self._open_file(shared)
         if descriptor is None:

@@ -46,5 +46,5 @@ class LayerBlocks:
         return whole
 
     def empty(self) -> Tensor:
-        """Return an uninitialized weight change, ``[O, I]``."""
+        """Return an uninitialised weight change, ``[O, I]``."""
         return torch.empty(self.outputs, self.inputs, dtype=self.layer.dtype)

@@ -79,7 +79,7 @@ class AgreeingEntries:
         assert self._sums is not None
         elected, positive, total, signed_weight, weight_sum = self._sums
         is_positive, is_negative = elected > 0, elected < 0
-        # The negative entries' sum is the total less the positive entries' sum.
+        # The negative entries' sum is the total minus the positive entries' sum.
         merged = positive.where(is_positive, total.sub_(positive)).masked_fill_(elected == 0, 0.0)
         if not self._normalize:
             return merged

@@ -29,7 +29,7 @@ def merge_core(layer: MergeLayer, config: CoreConfig) -> LowRank:
 
     Nothing is lost: ``Q_a`` and ``Q_b`` are orthonormal bases of the inputs and outputs that the experts use.
     Entry-wise methods work on entries in the experts' principal directions, which depend neither on the
-    factorization nor on the order of the experts; other methods have the same result as without ``core``.
+    factorisation nor on the order of the experts; other methods have the same result as without ``core``.
 
     It never forms a weight change, and is exact except for the final truncation. Default weights are those of
     the inner method.

@@ -54,7 +54,7 @@ def merge_ctm(layer: MergeLayer, config: CtmConfig) -> LowRank:
     """Project all experts onto ``U C_e V^T`` with common U and V of rank K, merge the C_e, multiply back.
 
     K is the merged expert's rank; without a fixed rank it is the largest of the experts' ranks. U and V
-    minimize ``sum_e |x_e (D_e - U C_e V^T)|^2`` (a Tucker decomposition, by alternating steps from singular
+    minimise ``sum_e |x_e (D_e - U C_e V^T)|^2`` (a Tucker decomposition, by alternating steps from singular
     vectors), where x_e makes the norms equal, or more equal, by ``beta``. So the result has rank K and is not
     truncated. The projection loses whatever is outside the K directions: the merge is exact only if K is as
     large as the space of all experts. No weight change is formed. Experts of weight 0 do not influence U and

@@ -33,7 +33,7 @@ def merge_iso(layer: MergeLayer, config: IsoConfig) -> LowRank:
     """Add the weight changes and replace all singular values of the sum by their mean.
 
     The mean is over the rank of the sum, not over the layer's width. The result does not depend on the
-    factorization. It is exact except for the final truncation, which keeps the directions with the largest
+    factorisation. It is exact except for the final truncation, which keeps the directions with the largest
     singular values of the sum. The default weight is 1. The merge of one expert is not that expert, because
     its singular values are averaged.
 

@@ -28,13 +28,13 @@ class IsoCtsConfig:
 
 
 def merge_iso_cts(layer: MergeLayer, config: IsoCtsConfig) -> LowRank:
-    """Keep the sum's leading directions, add leading directions of each expert, and equalize singular values.
+    """Keep the sum's leading directions, add leading directions of each expert, and equalise singular values.
 
     Of the sum's S singular directions, the first ``common * S`` are kept. Their outputs are projected out of
     each expert, whose first ``(1 - common) * S / E`` remaining singular directions are added. All directions
-    are orthogonalized, and all singular values are replaced by their mean.
+    are orthogonalised, and all singular values are replaced by their mean.
 
-    The default weight is 1. The result does not depend on the factorization, and no expert's weight change is
+    The default weight is 1. The result does not depend on the factorisation, and no expert's weight change is
     formed. It is exact except for the final truncation, which removes the experts' own directions first: use
     a rank near the sum of the experts' ranks.
 

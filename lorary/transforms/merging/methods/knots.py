@@ -38,7 +38,7 @@ def merge_knots(layer: MergeLayer, config: KnotsConfig) -> LowRank:
     """Decompose ``[D_1 ... D_E] = U S [V_1 ... V_E]^T``, merge the experts' ``S V_e^T``, and multiply back.
 
     It works on the entries of the weight changes in the basis U of shared output directions, which depends
-    neither on the factorization nor on the order of the experts. It never forms a weight change, and is exact
+    neither on the factorisation nor on the order of the experts. It never forms a weight change, and is exact
     except for the final truncation. With the inner method ``linear`` it is the weighted sum. The default
     weight is ``1 / E``. At density 1 the merge of one expert is that expert.
 

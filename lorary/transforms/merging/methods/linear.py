@@ -22,7 +22,7 @@ class LinearConfig:
 def merge_linear(layer: MergeLayer, config: LinearConfig) -> LowRank:
     """Add the weight changes: ``sum_e w_e D_e``, with default weight ``1 / E``.
 
-    The factors are concatenated, so the sum is exact for all ranks and factorizations, except for the final
+    The factors are concatenated, so the sum is exact for all ranks and factorisations, except for the final
     truncation (``cat`` does not truncate). The merge of one expert with weight 1 is that expert.
 
     Raises:

@@ -36,7 +36,7 @@ class NuslerpConfig:
 def merge_nuslerp(layer: MergeLayer, config: NuslerpConfig) -> LowRank:
     """Interpolate between two weight changes along the arc, at ``t = w_2 / (w_1 + w_2)``.
 
-    The result is ``(sin((1-t) w) D_1 + sin(t w) D_2) / sin w`` with the angle ``w``, without normalizing the
+    The result is ``(sin((1-t) w) D_1 + sin(t w) D_2) / sin w`` with the angle ``w``, without normalising the
     two first. If they are parallel, opposite, or one is zero, the interpolation is linear. Angles are from
     exact inner products, and no weight change is formed. It is exact except for the final truncation. It
     merges two experts; by default the weights are equal.

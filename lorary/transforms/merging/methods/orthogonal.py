@@ -1,4 +1,4 @@
-"""Orthogonalizing directions of several experts, with the smallest change of the directions.
+"""Orthogonalising directions of several experts, with the smallest change of the directions.
 
 Shape letters: W width, K directions.
 """

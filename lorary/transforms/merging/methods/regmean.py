@@ -30,10 +30,10 @@ class RegmeanConfig:
 
 
 def merge_regmean(layer: MergeLayer, config: RegmeanConfig) -> LowRank:
-    """Minimize ``sum_e w_e |(M - D_e) X_e|^2`` for each expert's inputs ``X_e`` of this layer.
+    """Minimise ``sum_e w_e |(M - D_e) X_e|^2`` for each expert's inputs ``X_e`` of this layer.
 
     ``M = sum_e w_e D_e G_e (sum_e w_e G_e)^+`` with ``G_e = X_e X_e^T``, given as ``layer.grams``. Its rank
-    is the sum of the ranks; it is not formed as a matrix and does not depend on the factorization. It is
+    is the sum of the ranks; it is not formed as a matrix and does not depend on the factorisation. It is
     exact except for the final truncation. The default weight is 1. The merge of one expert is that expert if
     its Gram matrix is invertible, as with ``off_diagonal`` below 1 if no input is always zero.
 

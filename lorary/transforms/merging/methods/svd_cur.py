@@ -53,7 +53,7 @@ def merge_svd_cur(layer: MergeLayer, config: SvdCurConfig) -> LowRank:
     leverage (squared norm in the C leading singular vectors), and the best matrix between them. The result
     is ``scale * sum_e w_e (P P^T D_e + own_scale * CUR_e)``, with default weight ``1 / E``.
 
-    It does not depend on the factorization, and no weight change is formed. It is exact only if C is as large
+    It does not depend on the factorisation, and no weight change is formed. It is exact only if C is as large
     as the rank of each expert's rest. Only the paper's abstract was available: the basis,
     the choice of rows and columns by leverage, the division of the rank and the weights are choices of
     lorary.

@@ -1,4 +1,4 @@
-"""Task singular vectors: each expert's leading singular directions, orthogonalized over the experts.
+"""Task singular vectors: each expert's leading singular directions, orthogonalised over the experts.
 
 Shape letters: E experts, R rank, I layer input, O layer output, K directions in all.
 """
@@ -39,10 +39,10 @@ class TsvConfig:
 
 
 def merge_tsv(layer: MergeLayer, config: TsvConfig) -> LowRank:
-    """Keep each expert's leading singular vectors, orthogonalize them all, and multiply back.
+    """Keep each expert's leading singular vectors, orthogonalise them all, and multiply back.
 
     ``U = [U_1 ... U_E]`` and ``V = [V_1 ... V_E]`` are replaced by the nearest orthonormal matrices. The
-    result is ``sum_e w_e s_e U_e V_e^T``, with default weight 1. It does not depend on the factorization, and
+    result is ``sum_e w_e s_e U_e V_e^T``, with default weight 1. It does not depend on the factorisation, and
     no weight change is formed. It is exact except for the final truncation. The merge of one expert is that
     expert.
 

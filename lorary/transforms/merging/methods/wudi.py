@@ -27,7 +27,7 @@ class WudiConfig:
     """Options of ``wudi``."""
 
     solver: Literal["closed", "adam"] = "closed"
-    """``closed`` computes the minimum; ``adam`` optimizes as in the paper."""
+    """``closed`` computes the minimum; ``adam`` optimises as in the paper."""
     num_steps: int = 300
     """Number of steps of Adam."""
     learning_rate: float = 1e-5
@@ -44,11 +44,11 @@ class WudiConfig:
 
 
 def merge_wudi(layer: MergeLayer, config: WudiConfig) -> Change:
-    """Minimize ``sum_e w_e |(M - D_e) D_e^T|^2 / |D_e|^2`` over the merged weight change M.
+    """Minimise ``sum_e w_e |(M - D_e) D_e^T|^2 / |D_e|^2`` over the merged weight change M.
 
     The closed form is the minimum with the smallest norm, in the span of the factors. Its rank is the sum of
-    the ranks; it is not formed as a matrix and does not depend on the factorization. It is exact except for
-    the final truncation. ``solver="adam"`` starts from the sum and optimizes the dense M as in the paper.
+    the ranks; it is not formed as a matrix and does not depend on the factorisation. It is exact except for
+    the final truncation. ``solver="adam"`` starts from the sum and optimises the dense M as in the paper.
 
     The default weight is 1; an expert whose weight change is zero has no influence. The merge of one expert
     is that expert.
@@ -79,7 +79,7 @@ def _solve(layer: MergeLayer, shares: list[float]) -> LowRank:
 
 
 def _descend(layer: MergeLayer, shares: list[float], config: WudiConfig) -> Tensor:
-    """Optimize the dense M with Adam."""
+    """Optimise the dense M with Adam."""
     a, b = weighted_sum(layer.pairs, [1.0] * len(layer.pairs))
     merged = torch.nn.Parameter(b @ a)
     # sum_e w_e (M - D_e) D_e^T D_e, with D_e^T D_e = a_e^T (b_e^T b_e) a_e, as products of stacks
