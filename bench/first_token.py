@@ -24,7 +24,7 @@ GENERIC = (
     "Once upon a time there was a small house in the woods.",
 )
 # Options depth and most_tokens.
-CANDIDATES = ((1.0, None), (0.5, None), (0.25, None), (0.1, None), (1.0, 32), (0.5, 32))
+CANDIDATES = ((1.0, None), (0.5, None), (0.2, None), (0.1, None), (1.0, 32), (0.5, 32), (0.2, 32), (0.1, 32))
 
 
 def main() -> None:

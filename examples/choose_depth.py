@@ -21,9 +21,9 @@ from rich.table import Table
 from lorary.assembly import RoutedModel
 from lorary.routing import CalibratedConfig
 
-DEPTHS = (1.0, 0.5, 0.25, 0.1)
+DEPTHS = (1.0, 0.5, 0.25, 0.2, 0.1)
 # Options depth and most_tokens.
-CANDIDATES = (*((depth, None) for depth in DEPTHS), (1.0, 32), (0.5, 32), (0.5, 8))
+CANDIDATES = (*((depth, None) for depth in DEPTHS), (1.0, 32), (0.25, 32), (0.2, 32))
 
 
 def main() -> None:

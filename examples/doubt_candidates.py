@@ -15,8 +15,8 @@ from lorary.facts.requests import pad_prompts
 from lorary.routing import CalibratedConfig
 from lorary.routing.calibrated_router import CalibratedRouter
 
-SURE = CalibratedConfig(margin=None)
-ALL = CalibratedConfig(margin=0.5, fallback="all", spread=1.5, most=1.0, temperature=0.15)
+SURE = CalibratedConfig(margin=None, depth=1.0)
+ALL = CalibratedConfig(margin=0.5, fallback="all", spread=1.5, most=1.0, temperature=0.15, depth=1.0)
 GENERAL = replace(ALL, fallback="general")
 CANDIDATES = {
     "always sure": SURE,
@@ -47,7 +47,7 @@ def score(
     most_tokens: int | None = None,
 ) -> list[Scored]:
     """Let the base model read each prompt once, and leave out the removed experts."""
-    router, scores = model.router("calibrated", most_tokens=most_tokens).decider.router, {}
+    router, scores = model.router("calibrated", depth=1.0, most_tokens=most_tokens).decider.router, {}
     for prompt in dict.fromkeys(case.tokens.prompt_ids for case in cases):
         averages = read_averages(model.stack, router, pad_prompts([prompt], model.model.device))
         scores[prompt] = {
@@ -71,8 +71,11 @@ def choose(model: RoutedModel, scored: Scored, candidate: str) -> KnownExperts:
         return scored.places, (1 / count,) * count
     if candidate == "right expert" and scored.case.own in model.names and scored.case.away is None:
         return (model.names.index(scored.case.own),), (1.0,)
-    if candidate in FIXED:  # experts on top of a general one have it anyway
-        return ((0,), (0.0,)) if general is None else ((general,), (1.0,))
+    if candidate in FIXED:
+        if general is None:  # experts stand on it
+            assert model.stack.general is not None
+            general = model.stack.index(model.stack.general.name)
+        return (general,), (1.0,)
     return choose_by(model, scored, CANDIDATES[candidate])
 
 

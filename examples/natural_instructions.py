@@ -66,13 +66,17 @@ def main() -> None:
 
 def read_tasks(data: Path) -> dict[str, Task]:
     """Read the tasks that the manifest proposes for training experts."""
-    tasks = {}
+    return {name: lorary.read_task(path, name=name) for name, path in find_task_files(data).items()}
+
+
+def find_task_files(data: Path) -> dict[str, Path]:
+    """Find the files of these tasks: name -> file."""
+    files = {}
     for entry in json.loads((data / "MANIFEST.json").read_text())["experts"]:
         path = data / entry["file"]
         stem = path.name.split(".json")[0]
-        name = path.parent.name if stem == "train" else stem.removesuffix(".train").lower()
-        tasks[name] = lorary.read_task(path, name=name)
-    return tasks
+        files[path.parent.name if stem == "train" else stem.removesuffix(".train").lower()] = path
+    return files
 
 
 def train(base: BaseModel, tasks: dict[str, Task], config: TrainConfig, place: Path) -> Library:

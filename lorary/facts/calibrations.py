@@ -20,6 +20,7 @@ from lorary.facts.fact import Context, Fact, Laid, Source
 from lorary.facts.generic_inputs import find_generic_inputs
 from lorary.facts.generic_text import GenericRequests
 from lorary.facts.layer_calibration import LayerCalibration, calibrate_layer
+from lorary.facts.learned import put_learned, subtract_starts
 from lorary.facts.rows import write_layout
 from lorary.facts.soundness import (
     Artifact,
@@ -39,6 +40,8 @@ from lorary.routing.spectr import compute_norm_roots
 ALGORITHM = "calibrated-deviation-1"
 # The name of the whitening matrices in stored artifacts, which earlier versions wrote.
 STORED_WHITENERS = "readers"
+# The ridge, if the user names none, of experts with their whole ``a``, and of those less their random start.
+WHOLE_RIDGE, LEARNED_RIDGE = 0.01, 0.001
 # Maximum number of tokens of a generic request that are measured besides its last one.
 MOST_TOKENS = 8
 # A user's requests are measured whole if they have no more tokens together.
@@ -51,7 +54,23 @@ def _make_requests(context: Context) -> GenericRequests:
 
 def _identify(context: Context) -> dict[str, Any]:
     options = {name: context.options[name] for name in ("ridge", "last_share")}
-    return {**_identify_inputs(_make_requests(context)), **options}
+    # Earlier versions subtracted nothing, and had no key for it: experts without a start keep their keys.
+    start = {} if _subtracts(context) else {"subtract_start": False}
+    return {**_identify_inputs(_make_requests(context)), **options, **start}
+
+
+def _subtracts(context: Context) -> bool:
+    subtracts: bool = context.options.get("subtract_start", True)
+    return subtracts
+
+
+def _identify_each(context: Context, name: str) -> Mapping[str, Any]:
+    """Identify the random start that is subtracted from an expert's ``a``, if any, and its ridge."""
+    seed = context.stack.start_seeds.get(name) if _subtracts(context) else None
+    ridge = context.options["ridge"]
+    if ridge is None:
+        ridge = WHOLE_RIDGE if seed is None else LEARNED_RIDGE
+    return {"ridge": ridge, **({} if seed is None else {"start": seed})}
 
 
 def _identify_inputs(requests: GenericRequests) -> dict[str, Any]:
@@ -89,18 +108,20 @@ def _compute(context: Context, names: Sequence[str]) -> dict[str, Artifact]:
         steps.read,
     )
     where = _find_rows(stack, names)
+    ridges = torch.tensor([_identify_each(context, name)["ridge"] for name in names], dtype=torch.float64)
+    learned = list(subtract_starts(stack, names if _subtracts(context) else []).values())
     found = {}
     for done, (leader, paths) in enumerate(groups.items(), 1):
         x = inputs[leader].difference(stack.layers[leader].a.device)
         for path in paths:
-            a, b = stack.layers[path].a[where], stack.layers[path].b[where]
+            layer = stack.layers[path]
             found[path] = calibrate_layer(
-                a,
-                compute_norm_roots(b),
+                put_learned(layer.a[where], path, learned),
+                compute_norm_roots(layer.b[where]),
                 x,
                 inputs[leader].center,
                 sample,
-                options["ridge"],
+                ridges,
                 options["last_share"],
             )
         steps.measure(done)
@@ -268,6 +289,7 @@ CALIBRATIONS = Fact(
     is_cached=True,
     work="calibrating {experts} on generic requests, once: the result is stored",
     identify=_identify,
+    identify_each=_identify_each,
     check=lambda context: partial(are_sound_calibrations, CarriedExperts(context.stack)),
     unpack=_unpack,
 )

@@ -71,6 +71,10 @@ def _read_width(layer: ExpertLinear) -> int:
     return layer.a.shape[2]
 
 
+def _depend_alike(context: Context, name: str) -> dict[str, Any]:
+    return {}
+
+
 def _check_rows(context: Context) -> IsSound:
     return lambda name, artifact: are_sound_rows(context.stack, artifact)
 
@@ -100,6 +104,8 @@ class Fact:
     """Whether it takes so long that it is stored in the cache folder for experts without a library."""
     identify: Callable[[Context], Mapping[str, Any]] = _depend_on_nothing
     """Returns everything that it depends on besides expert, examples and base model, as JSON values."""
+    identify_each: Callable[[Context, str], Mapping[str, Any]] = _depend_alike
+    """Returns what else it depends on for one expert, as JSON values."""
     digest: Callable[[Context, str], str] | None = None
     """Hashes the examples of one expert, if it depends on any."""
     check: Callable[[Context], IsSound] = _check_rows

@@ -46,7 +46,11 @@ def find_artifacts(fact: Fact, context: Context, names: Sequence[str]) -> dict[s
 
     common = fact.list_parameters(context)
     parameters = {
-        name: {**common, **({} if fact.digest is None else {"data": fact.digest(context, name)})}
+        name: {
+            **common,
+            **fact.identify_each(context, name),
+            **({} if fact.digest is None else {"data": fact.digest(context, name)}),
+        }
         for name in names
     }
     found = keep_artifacts(context.experts, fact.algorithm, parameters, compute, fact.check(context))

@@ -202,8 +202,10 @@ class Facts:
             present = [expert for expert in self.names if expert in known]
             if algorithm is None or not present:
                 continue
-            parameters = json.loads(identity)
-            keys = library.artifacts.make_keys(algorithm, dict.fromkeys(present, parameters))
+            common = json.loads(identity)
+            context = self._make_context({}, common)
+            parameters = {each: {**common, **FACTS[name].identify_each(context, each)} for each in present}
+            keys = library.artifacts.make_keys(algorithm, parameters)
             library.artifacts.save_all({key: known[expert] for expert, key in keys.items()})
 
     def check(self, needs: Iterable[str], names: Sequence[str]) -> None:

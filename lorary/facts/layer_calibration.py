@@ -34,7 +34,7 @@ def calibrate_layer(
     x: Tensor,
     center: Tensor,
     sample: TokenSample,
-    ridge: float,
+    ridges: Tensor,
     last_share: float,
 ) -> LayerCalibration:
     """Calibrate experts at one layer.
@@ -45,7 +45,7 @@ def calibrate_layer(
         x: the layer's inputs on the sampled tokens, less ``center``, ``[S, I]``, float32.
         center: the mean of the layer's inputs over the sampled tokens, ``[I]``, float32.
         sample: the sampled tokens of the generic requests.
-        ridge: see ``whiten_readings``.
+        ridges: of each expert, ``[E]``, see ``whiten_readings``.
         last_share: weight of a request's last token.
     """
     experts, rank, width = a.shape
@@ -57,7 +57,7 @@ def calibrate_layer(
     readings -= shift[..., None]
     covariance = (readings * weights) @ readings.mT  # [E, R, R]
     mean = (wide @ center.to(a.device)).unflatten(0, (experts, rank)) + shift
-    whiteners, offsets = whiten_readings(roots, mean, covariance, ridge)
+    whiteners, offsets = whiten_readings(roots, mean, covariance, ridges.to(a.device))
     # Faster than a norm over the middle dimension.
     lengths = (whiteners.mT @ readings).square_().sum(1).sqrt_()  # [E, S]
     logs = lengths.clamp_min_(torch.finfo(torch.float32).tiny).log_()

@@ -7,6 +7,7 @@ from lorary.facts.embeddings import EMBEDDINGS
 from lorary.facts.fact import Fact
 from lorary.facts.factors import FACTORS
 from lorary.facts.gates import GATES
+from lorary.facts.learned import LEARNED
 from lorary.facts.means import MEANS
 from lorary.facts.moe import MOE
 from lorary.facts.norms import NORMS
@@ -17,6 +18,7 @@ FACTS: dict[str, Fact] = {
     fact.name: fact
     for fact in (
         FACTORS,
+        LEARNED,
         CARDS,
         PROTOTYPES,
         TIED_PROTOTYPES,

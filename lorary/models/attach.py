@@ -11,6 +11,7 @@ from transformers import PreTrainedModel
 from lorary.errors import IncompatibleExpert
 from lorary.experts import Expert
 from lorary.experts.on_top import General, find_standing
+from lorary.experts.random_start import find_start_seeds
 from lorary.models.called import check_called
 from lorary.models.check_expert import check_expert
 from lorary.models.copied_weights import check_copies
@@ -86,7 +87,8 @@ def attach_experts(
         close_mixtures(model)
         raise
     kinds = {name: own.kinds for name, own in loaded.items()}
-    return _install(model, list(loaded), stacks, placed, kinds, prompts, context, general)
+    seeds = find_start_seeds(loaded)
+    return _install(model, list(loaded), stacks, placed, kinds, prompts, context, general, seeds)
 
 
 def attach_slots(
@@ -138,6 +140,7 @@ def _install(
     prompts: Mapping[int, VirtualTokens],
     context: RoutingContext,
     general: General | None = None,
+    start_seeds: Mapping[str, int] | None = None,
 ) -> ExpertStack:
     layers, modules = {}, {}
     for path, (a, b_t, ranks) in stacks.items():
@@ -152,4 +155,4 @@ def _install(
         for index, pair in factors.items():
             layers[path].a.data[index, : pair.rank] = pair.a
             layers[path].b_t.data[index, : pair.rank] = pair.b.T
-    return ExpertStack(model, names, layers, context, modules, kinds, prompts, general)
+    return ExpertStack(model, names, layers, context, modules, kinds, prompts, general, start_seeds)

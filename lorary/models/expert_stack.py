@@ -40,6 +40,8 @@ class ExpertStack:
         prompts: place of an expert -> its soft prompt; None for none.
         general: the general expert that some of them build on, one of ``names``; None if none does. It is
             always active for these, with weight 1.
+        start_seeds: name of an expert -> seed of the random ``a`` that its training may have begun with, see
+            ``find_start_seed``.
     """
 
     def __init__(
@@ -52,6 +54,7 @@ class ExpertStack:
         kinds: Mapping[str, Sequence[str]] | None = None,
         prompts: Mapping[int, VirtualTokens] | None = None,
         general: General | None = None,
+        start_seeds: Mapping[str, int] | None = None,
     ):
         self.model = model
         self.names = tuple(names)
@@ -60,6 +63,7 @@ class ExpertStack:
         self._mixtures = list_mixtures(model)
         self.modules = {} if modules is None else modules
         self.kinds = {name: tuple(own) for name, own in (kinds or {}).items() if own}
+        self.start_seeds = dict(start_seeds or {})
         self.soft_prompts = SoftPrompts(prompts or {}, context).watch(model)
         self._index = {name: index for index, name in enumerate(self.names)}
         self.general = general

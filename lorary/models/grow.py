@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from lorary.errors import IncompatibleExpert
 from lorary.experts import Expert
 from lorary.experts.on_top import General, say_general_missing
+from lorary.experts.random_start import find_start_seeds
 from lorary.files import quote, say_count
 from lorary.models.called import check_called
 from lorary.models.check_expert import check_expert
@@ -98,8 +99,9 @@ def _insert(stack: ExpertStack, expert: Expert, index: int, general: General | N
         parts.insert(index, placed[path].changes.get(0, ()) if path in placed else ())
     names = (*stack.names[:index], expert.name, *stack.names[index:])
     kinds = {**stack.kinds, expert.name: expert.kinds}
+    seeds = stack.start_seeds | find_start_seeds({expert.name: expert})
     stack.soft_prompts.remove()
-    return ExpertStack(stack.model, names, layers, stack.context, modules, kinds, prompts, general)
+    return ExpertStack(stack.model, names, layers, stack.context, modules, kinds, prompts, general, seeds)
 
 
 def drop_expert(stack: ExpertStack, name: str) -> ExpertStack:
@@ -131,9 +133,10 @@ def drop_expert(stack: ExpertStack, name: str) -> ExpertStack:
     kinds = {other: own for other, own in stack.kinds.items() if other != name}
     left = {place: own for place, own in stack.soft_prompts.prompts.items() if place != index}
     prompts = move_prompts(left, index, -1)
+    seeds = {other: seed for other, seed in stack.start_seeds.items() if other != name}
     stack.soft_prompts.remove()
     return ExpertStack(
-        stack.model, names, stack.layers, stack.context, stack.modules, kinds, prompts, general
+        stack.model, names, stack.layers, stack.context, stack.modules, kinds, prompts, general, seeds
     )
 
 

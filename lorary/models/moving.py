@@ -185,6 +185,7 @@ def _renew_stack(stack: ExpertStack, device: torch.device | None, undo: ExitStac
         stack.kinds,
         prompts,
         stack.general,
+        stack.start_seeds,
     )
 
     def put_back() -> None:

@@ -18,7 +18,9 @@ SMALLEST_DEVIATION = 0.01
 generic requests, and dividing by their tiny deviation would make them dominate the mean over layers."""
 
 
-def whiten_readings(roots: Tensor, mean: Tensor, covariance: Tensor, ridge: float) -> tuple[Tensor, Tensor]:
+def whiten_readings(
+    roots: Tensor, mean: Tensor, covariance: Tensor, ridge: Tensor | float
+) -> tuple[Tensor, Tensor]:
     """Compute matrices that whiten experts' outputs by their covariance on generic tokens, in rank space.
 
     An expert's output ``b a x`` has the norm of ``rootᵀ a x``, whose covariance over generic tokens is
@@ -28,8 +30,8 @@ def whiten_readings(roots: Tensor, mean: Tensor, covariance: Tensor, ridge: floa
         roots: roots of ``bᵀb``, ``[E, R, R]``, from `compute_norm_roots`; zeros where there is no expert.
         mean: of ``a x`` over generic tokens, ``[E, R]``.
         covariance: C, of ``a x`` over generic tokens, ``[E, R, R]``.
-        ridge: above 0. The larger it is, the weaker the whitening; with a very large one only the
-            norm of the expert's output counts.
+        ridge: above 0, for all experts or ``[E]``. The larger it is, the weaker the whitening; with a very
+            large one only the norm of the expert's output counts.
 
     Returns:
         Whiteners ``[E, R, R]`` and offsets ``mean · whitener`` ``[E, R]``, both float32. Directions of
@@ -42,7 +44,8 @@ def whiten_readings(roots: Tensor, mean: Tensor, covariance: Tensor, ridge: floa
     eigenvalues, eigenvectors = (found.flip(-1) for found in torch.linalg.eigh(spread))
     eigenvalues = eigenvalues.clamp_min(0)  # rounding makes some slightly negative
     total = eigenvalues.sum(-1, keepdim=True)  # [E, 1]
-    shrink = torch.where(total > 0, (eigenvalues + ridge * total).rsqrt(), 0.0)
+    floor = torch.as_tensor(ridge, dtype=torch.float64, device=total.device).reshape(-1, 1)  # [1 or E, 1]
+    shrink = torch.where(total > 0, (eigenvalues + floor * total).rsqrt(), 0.0)
     whiteners = wide @ (eigenvectors * shrink[:, None, :])
     offsets = torch.einsum("er,ers->es", mean.double(), whiteners)
     return whiteners.float(), offsets.float()

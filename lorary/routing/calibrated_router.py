@@ -27,6 +27,9 @@ from lorary.routing.material import RequestMaterial
 from lorary.routing.request import RequestRouter
 from lorary.routing.top_k import keep_top_k
 
+DEPTH_BY_LEARNED = 0.2
+"""The part of the layers that is enough for experts whose random start is subtracted."""
+
 
 class DeviationMeter:
     """Measures how strongly experts react to requests, before the comparison with generic requests.
@@ -163,15 +166,19 @@ def build_calibrated(config: CalibratedConfig, material: RequestMaterial) -> Req
     if not material.layers:
         raise ValueError("this router needs facts of at least one layer with experts, found no layer")
 
+    depth = config.depth
+    if depth is None:
+        are_known = all(bool(layer.take("has_start").all()) for layer in material.layers.values())
+        depth = DEPTH_BY_LEARNED if are_known else 1.0
     # Layers are in the order of the model.
-    used = list(material.layers)[: ceil(config.depth * len(material.layers))]
+    used = list(material.layers)[: ceil(depth * len(material.layers))]
 
     def take(field: str) -> dict[str, Tensor]:
         return {path: material.layers[path].take(field) for path in used}
 
     means, deviations = take("generic_means"), take("generic_deviations")
     return CalibratedRouter(
-        take("a"),
+        take("learned"),
         take("whiteners"),
         take("offsets"),
         {path: (rows, deviations[path]) for path, rows in means.items()},

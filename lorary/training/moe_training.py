@@ -12,6 +12,7 @@ from lorary.data import TokenizedExample
 from lorary.experts import Expert, check_name, hash_weights
 from lorary.experts.on_top import set_apart
 from lorary.experts.parts import require_low_rank
+from lorary.experts.seeds import seed_for
 from lorary.files import quote
 from lorary.models import BaseModel, ExpertStack, attach_experts
 from lorary.models.check_base import check_base
@@ -30,7 +31,6 @@ from lorary.training.folder.tensor_form import TensorForm
 from lorary.training.joined_tasks import join_tasks
 from lorary.training.loop.event import TrainEvent
 from lorary.training.loop.loop import Loop
-from lorary.training.loop.schedule import seed_for
 from lorary.training.memory import check_memory
 from lorary.training.moe_experts import build_moe_experts
 from lorary.training.objectives.moe import ROUTER, MoeExperts

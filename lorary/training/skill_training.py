@@ -7,6 +7,7 @@ from pathlib import Path
 from torch import Tensor
 
 from lorary.experts import Expert, ExpertCard, check_name
+from lorary.experts.seeds import seed_for
 from lorary.experts.skills import SkillSet
 from lorary.experts.skills.mixing import check_splits
 from lorary.models import BaseModel, find_layers, layer_shape
@@ -22,7 +23,6 @@ from lorary.training.folder.tensor_form import TensorForm
 from lorary.training.joined_tasks import join_tasks
 from lorary.training.loop.event import TrainEvent
 from lorary.training.loop.loop import Loop
-from lorary.training.loop.schedule import seed_for
 from lorary.training.memory import check_memory
 from lorary.training.objectives.skill_config import SkillConfig
 from lorary.training.objectives.skill_values import (

@@ -11,13 +11,14 @@ from lorary.adaptation.methods.contract import Context
 from lorary.adaptation.methods.weighted import sum_experts
 from lorary.adaptation.retrieval import RetrievalContext
 from lorary.assembly import load_model
+from lorary.experts.seeds import seed_for
 from lorary.experts.skills import make_skill_set
 from lorary.experts.skills.task_table import name_group
 from lorary.library import Library
 from lorary.library.skills import store_skills
 from lorary.models import attach_experts, find_layers
 from lorary.training import SkillConfig, fit_config, train_skills
-from lorary.training.loop.schedule import plan_batches, seed_for
+from lorary.training.loop.schedule import plan_batches
 from lorary.training.objectives import few_shot
 from lorary.transforms import merge
 

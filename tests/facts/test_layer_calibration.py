@@ -20,11 +20,12 @@ def test_every_number_is_that_of_the_definition(width_in, width_out, rank):
     b = torch.randn(3, width_out, rank, generator=generator)
     b[1, :, 1:] = 0  # an expert of rank 1, padded
     center = x.mean(0)
-    found = calibrate_layer(a, compute_norm_roots(b), x - center, center, sample, 0.02, 0.3)
+    ridges = torch.tensor([0.02, 0.1, 0.02])
+    found = calibrate_layer(a, compute_norm_roots(b), x - center, center, sample, ridges, 0.3)
     texts = list(x.split([length - 1 for length in LENGTHS]))
     for index in range(3):
-        own = rank if index != 1 else 1
-        expected = calibrate_naively(texts, a[index, :own], b[index, :, :own], ridge=0.02, last_share=0.3)
+        own, ridge = (rank, 0.02) if index != 1 else (1, 0.1)
+        expected = calibrate_naively(texts, a[index, :own], b[index, :, :own], ridge=ridge, last_share=0.3)
         whitener = found.whiteners[index].double()
         torch.testing.assert_close((whitener @ whitener.T)[:own, :own], expected.metric, atol=1e-4, rtol=1e-4)
         offset = whitener @ found.offsets[index].double()
@@ -38,7 +39,13 @@ def test_an_expert_that_adds_nothing_has_no_whitener():
     x = torch.randn(len(sample), 5)
     center = x.mean(0)
     found = calibrate_layer(
-        torch.randn(2, 3, 5), torch.zeros(2, 3, 3), x - center, center, sample, 0.01, 0.25
+        torch.randn(2, 3, 5),
+        torch.zeros(2, 3, 3),
+        x - center,
+        center,
+        sample,
+        torch.tensor([0.01, 0.01]),
+        0.25,
     )
     assert not found.whiteners.any() and not found.offsets.any() and not found.deviations.any()
     assert all(part.isfinite().all() for part in found)

@@ -102,6 +102,8 @@ def make_request_material() -> Callable[..., RequestMaterial]:
                 num_experts=len(chosen),
                 tensors={
                     "a": a,
+                    "learned": a,
+                    "has_start": torch.zeros(len(a), dtype=torch.bool),
                     "b": rows(10, 3, bare=bare),
                     "components": torch.cat([rows(3, bare=bare), rows(3, bare=bare).abs()], 1),
                     "whiteners": rows(a.shape[1], a.shape[1], bare=bare),

@@ -1,3 +1,6 @@
+from dataclasses import replace
+from math import ceil
+
 import pytest
 import torch
 
@@ -9,7 +12,7 @@ from lorary.routing.calibrated import (
     log_deviations,
     whiten_readings,
 )
-from lorary.routing.calibrated_router import CalibratedRouter, DeviationMeter
+from lorary.routing.calibrated_router import CalibratedRouter, DeviationMeter, build_calibrated
 from lorary.routing.spectr import compute_norm_roots
 
 
@@ -174,3 +177,23 @@ def test_generic_texts_are_kept_as_they_were_given():
 def test_options_out_of_range_are_refused(options, message):
     with pytest.raises(ValueError, match=message):
         CalibratedConfig(**options)
+
+
+def test_a_fifth_of_the_layers_decides_if_every_start_is_known(make_request_material):
+    material = make_request_material(6)
+    known = {}
+    for path, layer in material.layers.items():
+        has_start = torch.ones(layer.num_experts, dtype=torch.bool)
+        known[path] = replace(layer, tensors={**layer.tensors, "has_start": has_start})
+    partly = dict(known)
+    partly[next(reversed(known))] = material.layers[next(reversed(known))]
+    num_layers = len(known)
+    for layers, options, expected in (
+        (material.layers, {}, num_layers),
+        (partly, {}, num_layers),
+        (known, {}, ceil(num_layers / 5)),
+        (known, {"depth": 1.0}, num_layers),
+        (material.layers, {"depth": 0.2}, ceil(num_layers / 5)),
+    ):
+        router = build_calibrated(CalibratedConfig(**options), replace(material, layers=layers))
+        assert router.places == tuple(layers)[:expected]

@@ -13,9 +13,10 @@ from transformers.pytorch_utils import Conv1D
 
 from lorary.data import TokenizedExample
 from lorary.experts import Expert, Factors
+from lorary.experts.seeds import seed_for
 from lorary.models import attach_experts, find_layers, layer_shape, wrap_base
 from lorary.training import TrainConfig, TrainingExamples
-from lorary.training.loop.schedule import plan_batches, seed_for
+from lorary.training.loop.schedule import plan_batches
 
 SIZES = {"vocab_size": 48, "hidden_size": 16, "num_attention_heads": 2}
 

@@ -6,9 +6,10 @@ from peft import LoraConfig, get_peft_model
 
 from lorary.data import TokenizedExample
 from lorary.experts import read_peft
+from lorary.experts.seeds import seed_for
 from lorary.models import attach_experts
 from lorary.training import SkillConfig, TrainConfig, TrainingExamples, train_experts, train_skills
-from lorary.training.loop.schedule import plan_batches, seed_for
+from lorary.training.loop.schedule import plan_batches
 from lorary.training.moe_training import train_moe
 from lorary.training.objectives.gate_config import GateConfig
 from lorary.training.objectives.gates import train_gates

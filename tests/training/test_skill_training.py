@@ -7,11 +7,12 @@ import torch
 from transformers import AutoModelForCausalLM
 
 from lorary.errors import TrainingError
+from lorary.experts.seeds import seed_for
 from lorary.experts.skills import write_poly
 from lorary.models import attach_experts, find_layers, layer_shape, wrap_base
 from lorary.training import SkillConfig, TrainConfig, TrainingExamples, memory, train_skills
 from lorary.training.joined_tasks import join_tasks
-from lorary.training.loop.schedule import plan_batches, seed_for
+from lorary.training.loop.schedule import plan_batches
 from lorary.training.objectives.skill_values import TABLE, outline_skills
 
 TARGETS = ["q_proj", "down_proj"]

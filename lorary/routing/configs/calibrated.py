@@ -36,17 +36,22 @@ class CalibratedConfig:
     spread: float = 1.5
     """Sum of the weights if no expert stands out and all experts are the fallback; above 1, since their mean
     partly cancels."""
-    depth: float = 1.0
+    depth: float | None = None
     """Part of the layers, from the first, that the decision uses. Below 1 the base model stops
-    after these layers for the decision, which saves time before the first token."""
-    most_tokens: int | None = None
+    after these layers for the decision, which saves time before the first token. If not given: 0.2 if the
+    random start of every expert is subtracted, else 1."""
+    most_tokens: int | None = 32
     """Maximum number of a prompt's tokens that the decision uses, evenly spaced and including the last;
     null means all. Fewer tokens save time before the first token if there are many experts."""
     last_share: float = 0.25
     """Weight of the last token, after which the answer begins; the mean over all tokens has the rest."""
-    ridge: float = 0.01
+    ridge: float | None = None
     """Regularises the whitening of experts' outputs, as a share of their total variance on generic tokens;
-    with a large value only the norm of an output counts."""
+    with a large value only the norm of an output counts. If not given: 0.001 for experts whose random start
+    is subtracted, 0.01 for others."""
+    subtract_start: bool = True
+    """Whether scores use only what training changed of each expert's ``a``: the random values that it started
+    from are subtracted, if the expert's card has their seed."""
     generic: Sequence[str] | None = None
     """Generic requests, as full prompts; null means that the base model generates some."""
     abstain: float | None = None
@@ -66,7 +71,7 @@ class CalibratedConfig:
             yield f"fallback must be one of {', '.join(FALLBACKS)}, found {quote(self.fallback)}"
         if not 0 <= self.most <= 1:
             yield f"most must be in [0, 1], found {quote(self.most)}"
-        if not 0 < self.depth <= 1:
+        if self.depth is not None and not 0 < self.depth <= 1:
             yield f"depth must be above 0 and at most 1, found {quote(self.depth)}"
         if self.most_tokens is not None and self.most_tokens < 1:
             yield f"most_tokens must be at least 1, or None for all, found {quote(self.most_tokens)}"
@@ -74,15 +79,16 @@ class CalibratedConfig:
             yield f"spread must be at least 0, found {quote(self.spread)} (at most {LARGEST:g})"
         if not 0 <= self.last_share <= 1:
             yield f"last_share must be in [0, 1], found {quote(self.last_share)}"
-        if not SMALLEST <= self.ridge <= LARGEST:
+        if self.ridge is not None and not SMALLEST <= self.ridge <= LARGEST:
             yield f"ridge must be above 0, found {quote(self.ridge)} {bounds}"
         yield from find_generic_faults(self.generic)
 
     @property
     def needs(self) -> Needs:
         """The facts that the router is built from."""
+        start = {"subtract_start": self.subtract_start}
         options = {"generic": self.generic, "ridge": self.ridge, "last_share": self.last_share}
-        return {"factors": {}, "calibrations": options}
+        return {"learned": start, "calibrations": {**options, **start}}
 
     def check(self, names: Sequence[str]) -> None:
         """Check that the options suit these experts.

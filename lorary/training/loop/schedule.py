@@ -3,7 +3,6 @@
 import math
 import random
 from collections.abc import Sequence
-from hashlib import sha256
 
 
 def learning_rate_factor(step: int, num_steps: int, warmup_ratio: float, schedule: str) -> float:
@@ -66,8 +65,3 @@ def plan_batches(
                 batches.append([])
             batches[-1].append(index)
             seen, tokens = seen + 1, tokens + lengths[index]
-
-
-def seed_for(seed: int, name: str) -> int:
-    """Combine a run's seed with a unit's name, so that a unit starts alike alone and among others."""
-    return int.from_bytes(sha256(f"{seed}-{name}".encode()).digest()[:7], "big")

@@ -7,9 +7,10 @@ import torch
 from torch import Tensor
 
 from lorary.data import TokenizedExample
+from lorary.experts.seeds import seed_for
 from lorary.training.examples import TrainingExamples
 from lorary.training.loop.contract import Objective
-from lorary.training.loop.schedule import plan_batches, seed_for
+from lorary.training.loop.schedule import plan_batches
 from lorary.training.loop.settings import LoopSettings
 from lorary.training.progress import UnitPlan, UnitProgress
 from lorary.training.tensor_checks import find_shape_fault

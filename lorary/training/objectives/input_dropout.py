@@ -8,7 +8,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from lorary.training.loop.schedule import seed_for
+from lorary.experts.seeds import seed_for
 
 
 class InputDropout:

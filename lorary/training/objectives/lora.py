@@ -3,13 +3,14 @@
 S slots, P parameters of an expert, R rank, I layer input, O layer output, N target tokens.
 """
 
-import math
 from collections.abc import Mapping
 
 import torch
 from torch import Tensor
 
 from lorary.experts import Expert, ExpertCard, Factors, hash_weights
+from lorary.experts.random_start import START_SEED, draw_start
+from lorary.experts.seeds import seed_for
 from lorary.models import BaseModel, ExpertStack
 from lorary.models.quantized.dequantize import came_from_conv1d
 from lorary.passes.split import Pass
@@ -19,7 +20,6 @@ from lorary.training.examples import TrainingExamples
 from lorary.training.loop.adamw import AdamWSteps
 from lorary.training.loop.contract import Objective
 from lorary.training.loop.rows import ParameterRows
-from lorary.training.loop.schedule import seed_for
 from lorary.training.objectives.expert_runs import check_expert_loss, describe_training, make_adamw
 from lorary.training.objectives.input_dropout import InputDropout
 from lorary.training.progress import UnitProgress
@@ -75,18 +75,20 @@ class LoraExperts(Objective[Expert]):
         Where that expert has a lower rank, or does not change a layer, the remaining rows are those of
         a new expert.
         """
-        seed = seed_for(self.config.seed, "" if self.config.same_start else name)
-        generator = torch.Generator().manual_seed(seed)
         self.rows.values[slot] = 0
+        rank, shapes = self.config.rank, {}
         for path in self.stack.layers:
+            shapes[path] = rank, self.rows.parts[f"{path}.a"].shape[2]
+        for path, drawn in draw_start(self._find_seed(name), shapes).items():
             a = self.rows.parts[f"{path}.a"]
-            _, rank, width = a.shape
-            noise = torch.rand(rank, width, generator=generator) * 2 - 1
-            a[slot] = (noise / math.sqrt(width)).to(a.device)
+            a[slot] = drawn.to(a.device)
         self._put_start(name, slot)
         steps = self._adamw.start(self.rows.values[slot], num_steps)
         self._units[slot] = seed_for(self.config.seed, name), steps
         return steps
+
+    def _find_seed(self, name: str) -> int:
+        return seed_for(self.config.seed, "" if self.config.same_start else name)
 
     def _put_start(self, name: str, slot: int) -> None:
         """Write the factors of the expert that a training starts from, if there is one, into a slot."""
@@ -154,7 +156,7 @@ class LoraExperts(Objective[Expert]):
 
     def _describe_start(self, name: str) -> dict[str, object]:
         if self._starts is None or name not in self._starts:
-            return {}
+            return {START_SEED: self._find_seed(name)}
         return {"start": self._starts.describe(name, self._start_errors[name])}
 
     def read_factors(self, values: Tensor) -> dict[str, Factors]:

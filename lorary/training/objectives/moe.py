@@ -15,6 +15,7 @@ from torch import Tensor
 
 from lorary.data import TokenizedExample
 from lorary.errors import TrainingError
+from lorary.experts.seeds import seed_for
 from lorary.files import say_count
 from lorary.models import ExpertStack
 from lorary.passes import score_pass
@@ -24,7 +25,6 @@ from lorary.routing.configs.moe_form import MoeForm
 from lorary.training.loop.adamw_parts import AdamWParts, AdamWPartsSteps
 from lorary.training.loop.contract import Objective
 from lorary.training.loop.rows import ParameterRows
-from lorary.training.loop.schedule import seed_for
 from lorary.training.objectives.expert_runs import make_adamw
 from lorary.training.objectives.moe_chooser import MoeChooser, NoiseSource, find_decoding
 from lorary.training.objectives.moe_config import MoeConfig

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import linear, softplus
 
+from lorary.experts.seeds import seed_for
 from lorary.models import ExpertStack
 from lorary.models.architecture import is_encoder_decoder
 from lorary.models.called import find_reading_layers
@@ -19,7 +20,6 @@ from lorary.routing.configs.moe_form import MoeForm
 from lorary.routing.moe.choice import choose_moe
 from lorary.routing.moe.router import place_choice
 from lorary.routing.moe.scores import MoeScores, normalise_inputs, score_moe, split_parameters
-from lorary.training.loop.schedule import seed_for
 from lorary.training.objectives.moe_sums import LayerSums, sum_tokens
 
 

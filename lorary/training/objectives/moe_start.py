@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Mapping
 import torch
 from torch import Tensor
 
+from lorary.experts.seeds import seed_for
 from lorary.models import ExpertStack
 from lorary.passes import score_pass
 from lorary.passes.split import Pass
@@ -16,7 +17,6 @@ from lorary.routing.configs.checks import InputNorm
 from lorary.routing.configs.moe_form import MoeForm
 from lorary.routing.moe.packed import join
 from lorary.routing.moe.scores import normalise_inputs
-from lorary.training.loop.schedule import seed_for
 from lorary.training.objectives.moe_chooser import count_uses, find_decoding
 
 # Standard deviation of random rows, as in the linear layers of most base models.

@@ -20,6 +20,7 @@ from transformers import PreTrainedModel
 
 from lorary.data import TokenizedExample
 from lorary.experts import Expert, Factors, read_peft
+from lorary.experts.seeds import seed_for
 from lorary.models import BaseModel, ExpertStack
 from lorary.models.checkpointing import checkpoint_layers
 from lorary.models.cross_entropy import cross_entropy
@@ -33,7 +34,6 @@ from lorary.training.examples import TrainingExamples
 from lorary.training.loop.adamw import AdamWSteps
 from lorary.training.loop.contract import Objective
 from lorary.training.loop.rows import ParameterRows
-from lorary.training.loop.schedule import seed_for
 from lorary.training.objectives.expert_runs import check_expert_loss, describe_training, make_adamw
 from lorary.training.peft_settings import describe_peft_config
 from lorary.training.progress import UnitProgress

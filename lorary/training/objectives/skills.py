@@ -13,6 +13,7 @@ from torch import Tensor
 
 from lorary.data import TokenizedExample
 from lorary.errors import TrainingError
+from lorary.experts.seeds import seed_for
 from lorary.experts.skills.mixing import compute_weights, mix_skills
 from lorary.experts.skills.task_table import append_shared, name_group
 from lorary.files import say_count
@@ -22,7 +23,6 @@ from lorary.routing import Choice, Chooser
 from lorary.training.loop.adamw_parts import AdamWParts, AdamWPartsSteps
 from lorary.training.loop.contract import Objective
 from lorary.training.loop.rows import ParameterRows
-from lorary.training.loop.schedule import seed_for
 from lorary.training.objectives.expert_runs import make_adamw
 from lorary.training.objectives.skill_config import SkillConfig
 from lorary.training.objectives.skill_values import TABLE, is_trained

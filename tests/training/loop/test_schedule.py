@@ -3,7 +3,8 @@ import math
 import pytest
 import torch
 
-from lorary.training.loop.schedule import learning_rate_factor, plan_batches, seed_for
+from lorary.experts.seeds import seed_for
+from lorary.training.loop.schedule import learning_rate_factor, plan_batches
 
 LENGTHS = [4, 7, 3, 5, 6, 2, 8]
 

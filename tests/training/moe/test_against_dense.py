@@ -3,9 +3,10 @@
 import pytest
 import torch
 
+from lorary.experts.seeds import seed_for
 from lorary.training import train_moe
 from lorary.training.joined_tasks import join_tasks
-from lorary.training.loop.schedule import plan_batches, seed_for
+from lorary.training.loop.schedule import plan_batches
 from tests.training.moe.by_hand import Book, find_gradients, make_starts
 from tests.training.moe.cases import CASES, NAMES, make_config
 

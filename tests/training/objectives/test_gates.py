@@ -5,11 +5,12 @@ import torch
 
 from lorary.data import TokenizedExample
 from lorary.errors import TrainingError, UnknownExpert
+from lorary.experts.seeds import seed_for
 from lorary.models import attach_experts
 from lorary.models.capture import capture_inputs
 from lorary.routing.phatgoose import PhatgooseRouter
 from lorary.training import GateConfig, TrainingExamples
-from lorary.training.loop.schedule import plan_batches, seed_for
+from lorary.training.loop.schedule import plan_batches
 from lorary.training.objectives.gates import train_gates
 
 NAMES = ["poetry", "sql", "law"]
