@@ -46,7 +46,7 @@ def read_values(path: Path) -> Content:
         return Content([json.loads(header)], lambda lines: join_tensors(lines[0].encode(), payload))
     pack: Callable[[bytes], bytes] = bytes
     if content.startswith(GZIP):
-        content, pack = gzip.decompress(content), lambda raw: gzip.compress(raw, 1)
+        content, pack = gzip.decompress(content), lambda raw: gzip.compress(raw, 1, mtime=0)
     elif content.startswith(XZ):
         content, pack = lzma.decompress(content), lambda raw: lzma.compress(raw, preset=0)
     if is_yaml(path):

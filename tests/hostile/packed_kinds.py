@@ -20,7 +20,7 @@ def repack(path: Path, rng: Random, around: Surroundings) -> None:
     """Be packed twice, otherwise, or with rubbish behind."""
     content = path.read_bytes()
     kinds = (
-        gzip.compress(content),
+        gzip.compress(content, mtime=0),
         lzma.compress(content),
         content + rng.randbytes(50),
         content + content,

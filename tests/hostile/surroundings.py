@@ -5,6 +5,7 @@ import lzma
 import os
 import shutil
 import threading
+from functools import partial
 from pathlib import Path
 
 MEGABYTE = 1 << 20
@@ -107,7 +108,7 @@ def write_bulk(folder: Path, size: int = MEGABYTE) -> None:
                 file.write((b"[" if name == "list" else b"a") * size)
     with (folder / "huge-zeros").open("wb") as file:
         file.truncate(200 * size)
-    for name, pack in (("gz", gzip.compress), ("xz", lzma.compress)):
+    for name, pack in (("gz", partial(gzip.compress, mtime=0)), ("xz", lzma.compress)):
         start, block = pack(b'{"input": "'), pack(b"a" * (64 * size), *([1] if name == "gz" else []))
         (folder / f"bomb-row.{name}").write_bytes(start + block * 32)
         (folder / f"bomb-zeros.{name}").write_bytes(pack(bytes(64 * size)) * 32)

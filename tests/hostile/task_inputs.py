@@ -4,6 +4,7 @@ import gzip
 import json
 import lzma
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -103,7 +104,7 @@ def write_parquet(folder: Path) -> None:
 
 
 PACKS: Mapping[str, tuple[Callable[[bytes], bytes], str]] = {
-    "gz": (gzip.compress, ".gz"),
+    "gz": (partial(gzip.compress, mtime=0), ".gz"),
     "xz": (lzma.compress, ".xz"),
 }
 

@@ -91,6 +91,7 @@ def test_a_trained_weight_cannot_replace_a_quantised_one(load_quantized, make_ex
 
 def test_weights_that_bitsandbytes_rearranged_are_read_in_their_order(load_quantized):
     """A layer of this package rearranges its weights where the processor has AVX512-BF16."""
+    pytest.importorskip("bitsandbytes")
     from bitsandbytes import nn as bnb_nn
     from bitsandbytes.functional import _convert_weight_packed_for_cpu
 
