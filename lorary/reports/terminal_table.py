@@ -1,5 +1,6 @@
 """Tables of numbers on a terminal: wide ones become several tables, and nothing in them is truncated."""
 
+import re
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from math import ceil
@@ -18,6 +19,7 @@ STARRED = f"Marked {MARK}"
 # short.
 LABEL_WIDTH, HEADING_WIDTH = 20, 12
 GAP, BORDERS = 1, 2
+SIGN_AT_END = re.compile(r".+[-_:./]")
 
 
 def render_table(grid: Grid, width: int = 100) -> Group:
@@ -80,11 +82,14 @@ def _draw(grid: Grid, part: range, label_width: int, *, is_first: bool, is_last:
 
 
 def _split_heading(column: str) -> Iterator[str]:
-    """Break a heading at its blanks, and words that are too long within them."""
+    """Break a heading at its blanks, and words that are too long within them, if possible after a sign."""
     for word in escape(column, keep="").split(" "):
-        yield from (
-            word[start : start + HEADING_WIDTH] for start in range(0, max(len(word), 1), HEADING_WIDTH)
-        )
+        while len(word) > HEADING_WIDTH:
+            sign = SIGN_AT_END.match(word[:HEADING_WIDTH])
+            end = HEADING_WIDTH if sign is None else sign.end()
+            yield word[:end]
+            word = word[end:]
+        yield word
 
 
 def _split_uses(grid: Grid, index: int) -> list[str]:

@@ -1,5 +1,6 @@
 """Work before an answer is told while it is done: silence looks like a hang."""
 
+import json
 import shutil
 from pathlib import Path
 
@@ -77,3 +78,25 @@ def test_the_steps_of_gates_are_an_option_of_their_router(lorary, new_library):
     assert code == 2 and "options of router 'phatgoose' are given, but it is not used" in errors
     code, _, errors = lorary(*words, "--routes", "phatgoose", "--phatgoose.num_steps", "0")
     assert code == 2 and "--phatgoose.num_steps must be at least 1, found 0" in errors
+
+
+def test_examples_that_are_too_long_for_gates_are_left_out(lorary, new_library, tmp_path):
+    long = tmp_path / "plurals.jsonl"
+    rows = [
+        {"input": f"cat {number}", "output": "cats" * (400 if number == 1 else 1)} for number in range(40)
+    ]
+    long.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    tasks = (f"plurals={long}", "synthetic:prices", "synthetic:past_tense")
+    words = (
+        "eval",
+        new_library,
+        "--tasks",
+        *tasks,
+        "--evaluation.num_examples",
+        "1",
+        "--routes",
+        "phatgoose",
+    )
+    code, _, errors = lorary(*words, "--phatgoose.num_steps", "1")
+    assert code == 0, errors
+    assert "1 example left out as too long" in " ".join(errors.split())

@@ -44,8 +44,16 @@ def test_every_number_and_every_name_is_whole_however_narrow_the_terminal_is(mak
     for route in ("random", "multi-task", "calibrated"):
         assert sum(route in line.split() for line in lines) == 1
     # Route names that are longer than a column of numbers are continued on the next line too.
-    (at,) = (place for place, line in enumerate(lines) if "single:a_nam" in line.split())
-    assert "e_that_goes_" in lines[at + 1] and "on" in lines[at + 2].split()
+    (at,) = (place for place, line in enumerate(lines) if "single:a_" in line.split())
+    assert "name_that_" in lines[at + 1].split() and "goes_on" in lines[at + 2].split()
+
+
+def test_a_long_name_is_continued_after_a_sign_if_it_has_one(make_grid):
+    lines = printed(make_grid(1, ("base", "multi-task-all", "merge:a_name_longer_than_that")), 100)
+    heading = [word for line in lines[1:6] for word in line.split()]
+    assert [word for word in heading if word in ("multi-task-", "all")] == ["multi-task-", "all"]
+    pieces = ["merge:a_", "name_longer_", "than_that"]
+    assert [word for word in heading if word in pieces] == pieces
 
 
 def test_columns_that_do_not_fit_are_in_further_tables_with_about_as_many_columns(make_grid):

@@ -75,7 +75,12 @@ def provide_material(
         return
     with show_status("reading examples of the experts' tasks"):
         examples = prepare_examples(
-            model.tokenizer, task_of, template, is_encoder_decoder=model.base.is_encoder_decoder
+            model.tokenizer,
+            task_of,
+            template,
+            # One long example among thousands is no reason to refuse the router.
+            truncation="skip",
+            is_encoder_decoder=model.base.is_encoder_decoder,
         )
     tell_prompts((found.counts for found in examples.values()), "examples of the experts' tasks")
     steps = gate_steps or choose_gate_steps(len(found.train) for found in examples.values())
