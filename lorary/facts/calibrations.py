@@ -20,7 +20,7 @@ from lorary.facts.fact import Context, Fact, Laid, Source
 from lorary.facts.generic_inputs import find_generic_inputs
 from lorary.facts.generic_text import GenericRequests
 from lorary.facts.layer_calibration import LayerCalibration, calibrate_layer
-from lorary.facts.learned import put_learned, subtract_starts
+from lorary.facts.learned import find_own_seed, put_learned, subtract_starts
 from lorary.facts.rows import write_layout
 from lorary.facts.soundness import (
     Artifact,
@@ -66,7 +66,7 @@ def _subtracts(context: Context) -> bool:
 
 def _identify_each(context: Context, name: str) -> Mapping[str, Any]:
     """Identify the random start that is subtracted from an expert's ``a``, if any, and its ridge."""
-    seed = context.stack.start_seeds.get(name) if _subtracts(context) else None
+    seed = find_own_seed(context.stack, name) if _subtracts(context) else None
     ridge = context.options["ridge"]
     if ridge is None:
         ridge = WHOLE_RIDGE if seed is None else LEARNED_RIDGE

@@ -46,11 +46,30 @@ def _subtract_start(
     learned = {}
     for path, drawn in draw_start(seed, in_order).items():
         a = stack.layers[path].a[place, : len(drawn)]
-        start = drawn.to(a.device)
-        if cosine_similarity(a.float().flatten(), start.flatten(), dim=0) < SMALLEST_COSINE:
+        if not _resembles(a, drawn):
             return {}
-        learned[path] = (a.float() - start).to(a.dtype)
+        learned[path] = (a.float() - drawn.to(a.device)).to(a.dtype)
     return learned
+
+
+def find_own_seed(stack: ExpertStack, name: str) -> int | None:
+    """Return the seed of an expert's random start; None if its card has no seed or another one.
+
+    Only its first layer is compared.
+    """
+    seed, place = stack.start_seeds.get(name), stack.index(name)
+    if seed is None:
+        return None
+    for path, layer in stack.layers.items():
+        if rank := layer.list_ranks()[place]:
+            start = draw_start(seed, {path: (rank, layer.a.shape[2])})[path]
+            return seed if _resembles(layer.a[place, :rank], start) else None
+    return None
+
+
+def _resembles(a: Tensor, start: Tensor) -> bool:
+    cosine = cosine_similarity(a.float().flatten(), start.to(a.device).flatten(), dim=0)
+    return bool(cosine >= SMALLEST_COSINE)
 
 
 def put_learned(a: Tensor, path: str, learned: Sequence[Mapping[str, Tensor]]) -> Tensor:
