@@ -21,7 +21,7 @@ from lorary.assembly.explaining import explain_text
 from lorary.assembly.explanation import Explanation
 from lorary.assembly.generate_call import prepare_call, repeat_each, write_answers
 from lorary.assembly.nearest_tasks import find_nearest_tasks
-from lorary.assembly.prompts import Prompt
+from lorary.assembly.prompts import Prompt, refuse_other_prompts
 from lorary.assembly.tensor_calls import generate_tensors
 from lorary.experts.skills import SkillSet
 from lorary.facts.known import Facts
@@ -140,7 +140,7 @@ class AskedModel:
         Raises:
             ValueError: if a prompt is empty, a number is out of range, the list does not have
                 one choice per prompt, the model's skills have no such task, or a choice is of another type.
-            TypeError: if there are prompts and arguments of ``transformers``.
+            TypeError: if there are prompts and arguments of ``transformers``, or prompts are of another type.
             UnknownExpert: if a name is not on this model.
             BaseModelError: if a prompt is a text and there is no tokenizer, or a conversation and no chat
                 template, or the base model has too few positions for a prompt and its answer.
@@ -175,6 +175,7 @@ class AskedModel:
                 "generation_config"
             )
         limits = (MAX_NEW_TOKENS if max_new_tokens is None else max_new_tokens, first_line, stop_strings)
+        refuse_other_prompts(prompts)
         call = prepare_call(
             self.base, prompts, *limits, sampling, generation_config, num_return_sequences, streamer
         )

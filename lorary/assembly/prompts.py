@@ -3,7 +3,7 @@
 B prompts, L their length.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Sized
 from typing import Any, TypeGuard
 
 import torch
@@ -25,6 +25,26 @@ Prompt = str | Messages | Sequence[int]
 def is_conversation(prompt: object) -> TypeGuard[Messages]:
     """Return whether a prompt is a list of messages."""
     return isinstance(prompt, list | tuple) and bool(prompt) and isinstance(prompt[0], Mapping)
+
+
+def refuse_other_prompts(prompts: object) -> None:
+    """Refuse what is no sequence of prompts, such as a tokeniser's result, whose keys would be prompts.
+
+    Raises:
+        TypeError: for a mapping, and for what has no length.
+    """
+    if isinstance(prompts, Mapping):
+        hint = (
+            "give the messages of a conversation as a list, [{…}]"
+            if "role" in prompts
+            else "give a tokenizer's result as generate(**inputs)"
+        )
+        found = f"a mapping with {quote(list(prompts), 60)}"
+    elif not isinstance(prompts, Sized):
+        hint, found = "put them into a list", f"{type(prompts).__name__!r}"
+    else:
+        return
+    raise TypeError(f"prompts must be a text, or a list of prompts, found {found}: {hint}")
 
 
 def encode_prompts(base: BaseModel, prompts: Sequence[Prompt], device: torch.device) -> dict[str, Tensor]:

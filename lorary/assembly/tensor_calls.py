@@ -39,7 +39,17 @@ def generate_tensors(
             there are beams.
     """
     if "input_ids" not in inputs:
-        raise ValueError("generate needs prompts, or input_ids as transformers takes them, found neither")
+        found = f"only {', '.join(inputs)}" if inputs else "neither"
+        raise ValueError(
+            f"generate needs prompts, or input_ids as transformers takes them, found {found}: give the token "
+            "ids as input_ids"
+        )
+    ids = inputs["input_ids"]
+    if not isinstance(ids, Tensor) or ids.ndim != 2:
+        found = f"shape {list(ids.shape)}" if isinstance(ids, Tensor) else f"a {type(ids).__name__}"
+        raise ValueError(
+            f"input_ids must be a tensor [B, L], found {found}: give one prompt as torch.tensor([[…]])"
+        )
     for name in ("first_line", "compile"):
         if settings[name]:
             raise ValueError(f"{name} is for prompts: leave it out, or give prompts instead of input_ids")

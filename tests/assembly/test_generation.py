@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from transformers import GenerationConfig
+from transformers import BatchEncoding, GenerationConfig
 from transformers.generation.streamers import BaseStreamer
 
 from lorary.assembly import load_model
@@ -137,6 +137,16 @@ def test_what_does_not_go_together_is_refused(model):
         model.generate("Say", attention_mask=ids)
     with pytest.raises(ValueError, match="needs prompts, or input_ids"):
         model.generate()
+    with pytest.raises(ValueError, match="found only inputs: give the token ids as input_ids"):
+        model.generate(inputs=ids)
+    with pytest.raises(ValueError, match=r"input_ids must be a tensor \[B, L\], found shape \[3\]"):
+        model.generate(ids[0])
+    with pytest.raises(TypeError, match=r"found a mapping with .*input_ids.*: .* generate\(\*\*inputs\)"):
+        model.generate(BatchEncoding({"input_ids": ids, "attention_mask": ids}))
+    with pytest.raises(TypeError, match="messages of a conversation as a list"):
+        model.generate({"role": "user", "content": "Say"})
+    with pytest.raises(TypeError, match="found 'int': put them into a list"):
+        model.generate(5)
     with pytest.raises(ValueError, match="first_line is for prompts"):
         model.generate(ids, first_line=True)
     with pytest.raises(ValueError, match="cannot be used with beams, found num_beams 2"):
