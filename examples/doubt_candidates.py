@@ -22,6 +22,8 @@ CANDIDATES = {
     "always sure": SURE,
     "all": ALL,
     "all, margin 1": replace(ALL, margin=1.0),
+    "all, margin 2": replace(ALL, margin=2.0),
+    "all, margin 3": replace(ALL, margin=3.0),
     "base": replace(ALL, fallback="base"),
     "general": GENERAL,
     "general, most 0.7": replace(GENERAL, most=0.7),

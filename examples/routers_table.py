@@ -25,6 +25,7 @@ ROUTERS: Mapping[str, tuple[str, RouterConfig | None, str]] = {
     "hilora": ("hilora", None, "outputs"),
     "calibrated": ("calibrated", CalibratedConfig(), "outputs"),
     "calibrated, always sure": ("calibrated", CalibratedConfig(margin=None, temperature=0.2), "outputs"),
+    "calibrated, all layers": ("calibrated", CalibratedConfig(depth=1.0, most_tokens=None), "outputs"),
     "calibrated, margin 0.5": ("calibrated", CalibratedConfig(margin=0.5, fallback="all"), "outputs"),
     "calibrated, fallback all": ("calibrated", CalibratedConfig(fallback="all"), "outputs"),
     "calibrated, top-1": ("calibrated", CalibratedConfig(top_k=1, margin=None), "outputs"),
