@@ -13,6 +13,7 @@ from lorary.errors import IncompatibleExpert
 from lorary.experts import Expert, Factors
 from lorary.experts.expert import check_finite
 from lorary.experts.parts import require_low_rank
+from lorary.experts.random_start import find_start_seed
 from lorary.files import quote, say_count
 from lorary.lowrank import compress, frobenius_norm
 from lorary.models import BaseModel
@@ -90,6 +91,10 @@ class Starts:
             "weights": self.digests[name],
             "relative_error": error,
         }
+
+    def find_start_seed(self, name: str) -> int | None:
+        """Return the seed of the random ``a`` that an expert's start itself began with, if it is known."""
+        return find_start_seed(self._starts[name])
 
     def parents(self, name: str) -> tuple[str, ...]:
         """Return the name of the start of an expert in training, if it has one."""

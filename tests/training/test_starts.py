@@ -6,6 +6,8 @@ import torch
 
 from lorary.errors import FormatError, IncompatibleExpert, TrainingError
 from lorary.experts import Expert, ExpertCard, Factors
+from lorary.experts.random_start import draw_start
+from lorary.experts.seeds import seed_for
 from lorary.lowrank import compress
 from lorary.models import attach_experts
 from lorary.training import TrainingExamples, train_experts
@@ -166,3 +168,21 @@ def test_what_cannot_be_a_start_is_refused(base, experts, examples, make_config,
         )
     with pytest.raises(ValueError, match="without steps there must be experts to start from"):
         train_experts(base, {"alpha": examples["alpha"]}, make_config(max_steps=0), tmp_path)
+
+
+def test_a_continued_expert_keeps_the_seed_of_its_random_start(base, examples, make_config, tmp_path):
+    config = make_config(max_steps=2, rank=2)
+    first = train_experts(base, {"sql": examples["alpha"]}, config, tmp_path / "first").experts["sql"]
+    found = train_from(base, first, config, tmp_path / "next", examples["alpha"]).experts["alpha"]
+    seed = first.card.provenance["start_seed"]
+    assert found.card.provenance["start_seed"] == seed == seed_for(config.seed, "sql")
+    drawn = draw_start(seed, {path: found.factors[path].a.shape for path in found.factors})
+    for path, start in drawn.items():
+        for expert in (first, found):
+            a = expert.factors[path].a
+            assert torch.cosine_similarity(a.flatten(), start.flatten(), dim=0) > 0.8
+
+
+def test_an_expert_from_a_start_without_a_seed_has_none(base, experts, examples, make_config, tmp_path):
+    found = train_from(base, experts["sql"], make_config(max_steps=1, rank=2), tmp_path, examples["alpha"])
+    assert "start_seed" not in found.experts["alpha"].card.provenance

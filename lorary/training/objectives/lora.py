@@ -157,7 +157,9 @@ class LoraExperts(Objective[Expert]):
     def _describe_start(self, name: str) -> dict[str, object]:
         if self._starts is None or name not in self._starts:
             return {START_SEED: self._find_seed(name)}
-        return {"start": self._starts.describe(name, self._start_errors[name])}
+        seed = self._starts.find_start_seed(name)
+        found = {} if seed is None else {START_SEED: seed}
+        return {"start": self._starts.describe(name, self._start_errors[name]), **found}
 
     def read_factors(self, values: Tensor) -> dict[str, Factors]:
         """Return the factors in a row ``[P]``, by module path, as copies on the CPU."""
