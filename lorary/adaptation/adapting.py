@@ -53,11 +53,12 @@ def adapt(
             of them (``library.routed(…)``) or any other mapping, which is used completely. A library stores
             facts about its experts. Experts made by an earlier adaptation to these tasks are left out.
         examples: new task -> its few examples, see ``prepare_few``. New experts have the names of their
-            tasks. config: the configuration; the seed is that of ``config.train``. run_folder: folder of the
-            resumable state. A finished run is read from it. own_examples: expert -> examples of its own task,
-            for retrieval by embedding. measured: task -> examples whose losses are measured at the end, such
-            as test examples; they
-            have no influence on the experts.
+            tasks.
+        config: the configuration; the seed is that of ``config.train``.
+        run_folder: folder of the resumable state. A finished run is read from it.
+        own_examples: expert -> examples of its own task, for retrieval by embedding.
+        measured: task -> examples whose losses are measured at the end, such as test examples; they have no
+            influence on the experts.
         router_options: options of the calibrated router, if it is used.
         trust_base: whether to use experts that name another base model, with a warning.
         fresh: start over instead of resuming.

@@ -23,12 +23,26 @@ from lorary.assembly.generate_call import prepare_call, repeat_each, write_answe
 from lorary.assembly.nearest_tasks import find_nearest_tasks
 from lorary.assembly.prompts import Prompt, refuse_other_prompts
 from lorary.assembly.tensor_calls import generate_tensors
+from lorary.errors import find_near
 from lorary.experts.skills import SkillSet
 from lorary.facts.known import Facts
 from lorary.models import BaseModel
 from lorary.models.generation import Sampling
 
 MAX_NEW_TOKENS = 64
+# Arguments of ``generate`` that a misspelt one may mean.
+SETTINGS = (
+    "max_new_tokens",
+    "first_line",
+    "stop_strings",
+    "temperature",
+    "top_p",
+    "top_k",
+    "do_sample",
+    "num_return_sequences",
+    "generation_config",
+    "streamer",
+)
 
 
 class AskedModel:
@@ -44,6 +58,7 @@ class AskedModel:
     def __call__(
         self,
         input_ids: Tensor | None = None,
+        attention_mask: Tensor | None = None,
         *,
         experts: ExpertChoice | Sequence[ExpertChoice] = AUTO,
         rows: Tensor | None = None,
@@ -56,6 +71,7 @@ class AskedModel:
 
         Args:
             input_ids: the batch, ``[B, L]``; None if the inputs have ``inputs_embeds``.
+            attention_mask: which of its tokens are no padding, ``[B, L]``; None: all.
             experts: the choice for each request, see ``generate``. A request router uses
                 the whole of ``input_ids``.
             rows: the request of each token, in the shape of ``input_ids``, -1 for padding, if rows of the
@@ -67,8 +83,8 @@ class AskedModel:
             ValueError: if the list does not have one choice per request, or a choice is of another type.
             UnknownExpert: if a name is not on this model.
         """
-        if input_ids is not None:
-            inputs["input_ids"] = input_ids
+        given = {"input_ids": input_ids, "attention_mask": attention_mask}
+        inputs |= {name: tensor for name, tensor in given.items() if tensor is not None}
         with self.facts.stack.in_use(), self._current.choosing(experts, inputs, rows):
             return self.base.model(**inputs)
 
@@ -76,6 +92,7 @@ class AskedModel:
     def generate(
         self,
         prompts: Prompt | Sequence[Prompt] | Tensor | None = None,
+        generation_config: GenerationConfig | None = None,
         *,
         experts: ExpertChoice | Sequence[ExpertChoice] = AUTO,
         max_new_tokens: int | Sequence[int] | None = None,
@@ -87,7 +104,6 @@ class AskedModel:
         do_sample: bool | None = None,
         seed: int | None = None,
         num_return_sequences: int = 1,
-        generation_config: GenerationConfig | None = None,
         streamer: BaseStreamer | None = None,
         compile: bool | CompileConfig = False,
         **inputs: Any,
@@ -110,9 +126,9 @@ class AskedModel:
                 for the current router.
             max_new_tokens: maximum number of tokens to add; one number for all, or one per prompt; None: 64.
             first_line: whether an answer ends with its first line of visible text; one value for all, or one
-                per prompt. stop_strings: a text or texts that end an answer, which is the text before the
-                first of them. temperature: 0 or None takes the most probable token, regardless of the base
-                model's
+                per prompt.
+            stop_strings: a text or texts that end an answer, which is the text before the first of them.
+            temperature: 0 or None takes the most probable token, regardless of the base model's
                 configuration; above 0, tokens are sampled.
             top_p: sample from the smallest set of most probable tokens with this total probability; None: 1.
             top_k: sample from this number of most probable tokens; 0 or None: all.
@@ -170,9 +186,11 @@ class AskedModel:
             with self.facts.stack.in_use(), sampling.seeded(self.base.model.device):
                 return generate_tensors(self.base, self._current, experts, {**given, **inputs}, settings)
         if inputs:
+            near = {name: find_near(name, SETTINGS) for name in inputs}
+            hints = [f"did you mean {' or '.join(map(repr, names))}?" for names in near.values() if names]
             raise TypeError(
-                f"generate takes {', '.join(inputs)} with input_ids only: put settings of transformers into "
-                "generation_config"
+                f"generate takes {', '.join(inputs)} with input_ids only: "
+                + (" ".join(hints) or "put settings of transformers into generation_config")
             )
         limits = (MAX_NEW_TOKENS if max_new_tokens is None else max_new_tokens, first_line, stop_strings)
         refuse_other_prompts(prompts)

@@ -22,6 +22,11 @@ def add_expert(facts: Facts, current: CurrentRouter, expert: Expert, trust_base:
         expert: the new one.
         trust_base: whether to accept an expert for another base model, with a warning.
     """
+    if not isinstance(expert, Expert):
+        raise TypeError(
+            f"add_expert takes an Expert, found {quote(expert, 60)}: read it by library[NAME] or "
+            "read_peft(FOLDER)"
+        )
     with facts.stack.context.lock.changing("add an expert"):
         check_base(facts.base, expert, trust=trust_base)
         (expert,) = fit_paths(facts.base.model, {expert.name: expert}).values()

@@ -71,9 +71,9 @@ def load_model(
             model has an encoder, ``"arrow"``, or ``"calibrated"`` if ``generic`` prompts are given. Routers
             choose among experts of low-rank factors; others are used by name, with one warning.
         combine: ``"outputs"`` or ``"factors"``, see ``mix``. If not given, outputs, or the setting of the
-            saved model. controls: further experts, which ``assign`` can use by these names, but no router
-            chooses. skills: skills whose tasks calls may name, ``experts={"task": name}``: a set, or the name
-            of any skill
+            saved model.
+        controls: further experts, which ``assign`` can use by these names, but no router chooses.
+        skills: skills whose tasks calls may name, ``experts={"task": name}``: a set, or the name of any skill
             of a set in the library. None for no tasks; if not given, the library's set, if it has only one.
             Each task adds one expert to the model. No router chooses it; to route among tasks, pass
             ``load_skills(library).task_experts()`` as the experts.

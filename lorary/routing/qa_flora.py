@@ -39,8 +39,10 @@ class QaFloraRouter:
 
     Args:
         blocks: module paths of the blocks with experts, in their order; without blocks, only the output
-            counts. output: the base model's output layer, hidden states ``[*, D]`` -> logits ``[*, V]``.
-            num_experts: E. top_k: K, the number of experts that each request keeps.
+            counts.
+        output: the base model's output layer, hidden states ``[*, D]`` -> logits ``[*, V]``.
+        num_experts: E.
+        top_k: K, the number of experts that each request keeps; None for all.
 
     Raises:
         ValueError: if ``top_k`` is out of range.

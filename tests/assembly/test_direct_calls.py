@@ -183,3 +183,9 @@ def test_models_with_other_states_keep_the_choice_or_refuse(kind, build_tiny_bas
                 model.model.generate(ids, **options)
         else:
             assert torch.equal(model.model.generate(ids, **options), expected)
+
+
+def test_ids_and_mask_may_be_positional_as_in_transformers(routed, batch):
+    with torch.no_grad():
+        found, expected = routed(*batch.values()).logits, routed(**batch).logits
+    assert torch.equal(found, expected)

@@ -131,10 +131,24 @@ def test_token_ids_as_tensors_give_what_transformers_gives(model, experts):
     assert whole.shape == (4, 8)
 
 
+def test_a_configuration_may_be_the_second_argument_as_in_transformers(model):
+    settings = GenerationConfig(max_new_tokens=3, do_sample=False)
+    for prompts in ("Say", torch.tensor([[5, 6, 7]])):
+        found, expected = (
+            model.generate(prompts, settings),
+            model.generate(prompts, generation_config=settings),
+        )
+        assert (found if isinstance(found, str) else found.tolist()) == (
+            expected if isinstance(expected, str) else expected.tolist()
+        )
+
+
 def test_what_does_not_go_together_is_refused(model):
     ids = torch.tensor([[5, 6, 7]])
     with pytest.raises(TypeError, match="takes attention_mask with input_ids only"):
         model.generate("Say", attention_mask=ids)
+    with pytest.raises(TypeError, match=r"takes max_new_token with .*: did you mean 'max_new_tokens'"):
+        model.generate("Say", max_new_token=4)
     with pytest.raises(ValueError, match="needs prompts, or input_ids"):
         model.generate()
     with pytest.raises(ValueError, match="found only inputs: give the token ids as input_ids"):

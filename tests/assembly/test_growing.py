@@ -253,3 +253,8 @@ def test_a_router_that_was_built_before_a_change_of_the_experts_is_refused(model
     model.add_expert(late)
     with pytest.raises(ValueError, match="built for other experts"):
         model.generate("ab", experts=[built])
+
+
+def test_a_name_is_no_expert(model):
+    with pytest.raises(TypeError, match=r"takes an Expert, found 'morse': read it by library\[NAME\]"):
+        model.add_expert("morse")
