@@ -44,7 +44,7 @@ def test_faults_of_tasks_and_experts_are_told_together(run, few, tmp_path):
         run("average", tmp_path, retrieve=9, examples={**few, "none": TrainingExamples(train=())})
     assert str(caught.value) == (
         "adaptation: task 'none' must have at least one training example, found none; retrieve must be at "
-        "most 4 experts (all that there are), found 9"
+        "most 4 experts, all that there are, found 9"
     )
     assert not any(tmp_path.iterdir())
 

@@ -16,7 +16,7 @@ FEW = ("--training.max_steps", "3", "--training.batch_size", "2")
 
 def read_regimes():
     """Return the options of each regime, by its name, without the method; and the methods."""
-    [table] = re.findall(r"\| there \| here \|\n\|.*\n((?:\|.*\n)+)", PAGE.read_text())
+    [table] = re.findall(r"\| mttl \| lorary \|\n\|.*\n((?:\|.*\n)+)", PAGE.read_text())
     rows = [re.fullmatch(r"\| (.*) \| `--method (\S+)(.*)` \|", row) for row in table.splitlines()]
     assert len(rows) > 10 and all(rows)
     groups = {}
