@@ -198,14 +198,13 @@ class Facts:
             LibraryError: if it cannot be written.
         """
         for (name, identity), known in self._computed.items():
-            algorithm = FACTS[name].algorithm
+            fact = FACTS[name]
             present = [expert for expert in self.names if expert in known]
-            if algorithm is None or not present:
+            if fact.algorithm is None or not present:
                 continue
-            common = json.loads(identity)
-            context = self._make_context({}, common)
-            parameters = {each: {**common, **FACTS[name].identify_each(context, each)} for each in present}
-            keys = library.artifacts.make_keys(algorithm, parameters)
+            context = self._make_context({}, json.loads(identity))
+            parameters = {each: {**context.options, **fact.identify_each(context, each)} for each in present}
+            keys = library.artifacts.make_keys(fact.algorithm, parameters)
             library.artifacts.save_all({key: known[expert] for expert, key in keys.items()})
 
     def check(self, needs: Iterable[str], names: Sequence[str]) -> None:
@@ -272,13 +271,8 @@ class Facts:
         known = self._computed.setdefault((fact.name, identity), {})
         # Added experts are not in the library, so their facts are found apart from the others'.
         for experts in (self._added, self._experts):
-            missing = [
-                name
-                for name in self.names
-                if name not in known
-                and name not in given
-                and (name in self._added) is (experts is self._added)
-            ]
+            own = [name for name in self.names if (name in self._added) is (experts is self._added)]
+            missing = [name for name in own if name not in known and name not in given]
             if missing:
                 if experts is self._experts:
                     self._check_unchanged(missing)
