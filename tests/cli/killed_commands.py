@@ -43,6 +43,7 @@ def run_in_child(words, log, moment=None):
     child = os.fork()
     if child == 0:
         try:
+            torch.set_num_threads(1)  # before threads that load weights renew the pool of the parent at once
             os._exit(run(words, log, moment))
         finally:
             os._exit(1)
