@@ -4,8 +4,9 @@
 
 Random experts of rank 8 on all linear layers of the embedded base model, float32; sides take turns. "depth"
 is the share of the layers from which the calibrated router decides, "tokens" the maximum number of the
-prompt's tokens; "deciding" is the time for this alone. Doubtful requests go to a general expert with
---general, else to all experts, which then all run.
+prompt's tokens; "deciding" is the time for this alone. "None dropped" runs all kept experts, however small
+their weights. Doubtful requests go to a general expert with --general, else to all experts, which then all
+run.
 """
 
 import argparse
@@ -65,6 +66,9 @@ def main() -> None:
         assert router.decider is not None
         sides[f"calibrated, {label}"] = partial(read, router)
         sides[f"… deciding, {label}"] = partial(router.decider.decide, prompts)
+    sides["calibrated, none dropped"] = partial(
+        read, model.router("calibrated", generic=GENERIC, depth=0.2, most_tokens=32, min_p=0.0)
+    )
     times = interleave({name: Side(run) for name, run in sides.items()}, options.repeats)
     print(f"{options.experts} experts, one prompt of {options.tokens} tokens, {options.threads} threads")
     for name, own in times.items():

@@ -45,3 +45,19 @@ def keep_top_k(
     # The base model's term takes part in the softmax; its weight is dropped.
     base = kept.new_full((*kept.shape[:-1], 1), abstain / temperature)
     return indices, torch.softmax(torch.cat([kept, base], dim=-1), dim=-1)[..., :-1]
+
+
+def drop_unlikely(weights: Tensor, min_p: float) -> Tensor:
+    """Set weights far below the best one to 0; their sum goes to the others, in proportion.
+
+    Args:
+        weights: ``[T, K]``, none negative.
+        min_p: weights below this part of the largest of their row are dropped, from 0 to 1.
+
+    Returns:
+        ``[T, K]``.
+    """
+    kept = weights.where(weights >= min_p * weights.amax(-1, keepdim=True), 0.0)
+    # Rows that are all zeros (the base model's term has everything) stay zeros.
+    total = kept.sum(-1, keepdim=True).clamp_min(torch.finfo(kept.dtype).tiny)
+    return kept * (weights.sum(-1, keepdim=True) / total)

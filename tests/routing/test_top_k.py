@@ -5,7 +5,7 @@ import torch
 
 from lorary.kernels.triton_modules import is_triton_for
 from lorary.routing.configs.checks import resolve_top_k
-from lorary.routing.top_k import keep_top_k
+from lorary.routing.top_k import drop_unlikely, keep_top_k
 
 
 @pytest.fixture(autouse=True, params=["compiled", "plain", "triton"])
@@ -137,3 +137,11 @@ def test_more_experts_than_there_are_is_refused(draw, top_k):
 def test_a_temperature_not_above_zero_is_refused(draw, temperature):
     with pytest.raises(ValueError, match=f"temperature must be above 0, found {temperature!r}"):
         keep_top_k(draw(4, 6), 2, temperature)
+
+
+def test_what_unlikely_experts_lose_goes_to_the_others_in_proportion():
+    weights = torch.tensor([[0.6, 0.2, 0.1, 0.005], [0.25, 0.25, 0.25, 0.25], [0.0, 0.0, 0.0, 0.0]])
+    found = drop_unlikely(weights, 0.25)
+    expected = torch.tensor([[0.67875, 0.22625, 0.0, 0.0], [0.25, 0.25, 0.25, 0.25], [0.0] * 4])
+    torch.testing.assert_close(found, expected)
+    assert torch.equal(drop_unlikely(weights, 0.0), weights)
