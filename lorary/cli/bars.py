@@ -1,7 +1,7 @@
 """Progress bars on stderr."""
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager, nullcontext
 
 from rich import progress
 
@@ -11,14 +11,17 @@ from lorary.files import escape
 
 
 @contextmanager
-def show_count(what: str, *, is_transient: bool = False) -> Iterator[Callable[[int, int], None]]:
+def show_count(
+    what: str, *, is_transient: bool = False, is_lazy: bool = False
+) -> Iterator[Callable[[int, int], None]]:
     """Show a progress bar; yields a function that takes the number of items done and the total.
 
     Args:
         what: the description before the bar.
         is_transient: whether the bar is shown on terminals only, and removed at the end.
+        is_lazy: whether the bar is shown from the first call on, for work that may have been done before.
     """
-    with show_bar(what, is_transient) as update:
+    with show_bar(what, is_transient, is_lazy) as update:
         yield lambda done, total: update(done, total, "")
 
 
@@ -49,12 +52,17 @@ def show_work(what: str | None = None) -> Iterator[Callable[[str, int, int], Non
 
 
 @contextmanager
-def show_bar(what: str, is_transient: bool = False) -> Iterator[Callable[[int, int, str], None]]:
+def show_bar(
+    what: str, is_transient: bool = False, is_lazy: bool = False
+) -> Iterator[Callable[[int, int, str], None]]:
     """Show a progress bar; yields a function that takes the amount done, the total and a note to show.
+
+    A total of 0 is one that is not known yet.
 
     Args:
         what: the description before the bar.
         is_transient: whether the bar is shown on terminals only, and removed at the end.
+        is_lazy: whether the bar is shown from the first call on.
     """
     bar = open_bar(
         progress.TaskProgressColumn(),
@@ -62,8 +70,16 @@ def show_bar(what: str, is_transient: bool = False) -> Iterator[Callable[[int, i
         progress.TextColumn("{task.fields[note]}", style="dim", markup=False),
         is_transient=is_transient,
     )
-    with bar:
-        line = bar.add_task(escape(what, keep=""), total=None, note="")
-        yield lambda done, total, note: bar.update(
-            line, completed=done, total=total, note=escape(note, keep="")
-        )
+    line = bar.add_task(escape(what, keep=""), total=None, note="")
+    with ExitStack() as shown:
+
+        def update(done: int, total: int, note: str) -> None:
+            nonlocal is_lazy
+            if is_lazy:
+                is_lazy = False
+                shown.enter_context(bar)
+            bar.update(line, completed=done, total=total or None, note=escape(note, keep=""))
+
+        if not is_lazy:
+            shown.enter_context(bar)
+        yield update

@@ -35,14 +35,14 @@ def find_artifacts(fact: Fact, context: Context, names: Sequence[str]) -> dict[s
     for name in names:
         context.stack.index(name)
     if fact.algorithm is None or not (fact.is_cached or isinstance(context.experts, WithArtifacts)):
-        return dict(fact.compute(_tell_work(fact, context, len(names)), names))
+        return dict(_compute(fact, context, names))
 
     def compute(batch: Mapping[str, Expert]) -> Mapping[str, Artifact]:
         if fact.needs_tasks:
             # Computed with the model's experts, stored under the library's: they must be the same.
             for name, expert in batch.items():
                 check_loaded(context.stack, expert, name)
-        return fact.compute(_tell_work(fact, replace(context, experts=batch), len(batch)), list(batch))
+        return _compute(fact, replace(context, experts=batch), list(batch))
 
     common = fact.list_parameters(context)
     parameters = {
@@ -55,6 +55,13 @@ def find_artifacts(fact: Fact, context: Context, names: Sequence[str]) -> dict[s
     }
     found = keep_artifacts(context.experts, fact.algorithm, parameters, compute, fact.check(context))
     return dict(found)
+
+
+def _compute(fact: Fact, context: Context, names: Sequence[str]) -> Mapping[str, Artifact]:
+    """Compute artifacts, and report the beginning, since not every fact reports its steps."""
+    if context.on_progress is not None:
+        context.on_progress(0, 0)
+    return fact.compute(_tell_work(fact, context, len(names)), names)
 
 
 def _tell_work(fact: Fact, context: Context, count: int) -> Context:

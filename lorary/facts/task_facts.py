@@ -44,7 +44,8 @@ def find_task_facts(
         facts: names of the facts.
         options: fact -> its options: the fields of a ``GateConfig`` for ``"gates"``, ``num_texts`` and
             ``tokens_per_pass`` for ``"means"`` and ``"embeddings"``; missing options have their defaults.
-        on_progress: called by facts that take long, with the number of finished steps and of all steps.
+        on_progress: called with the number of finished steps and of all steps, by facts that take long; with
+            0 of 0 when any fact is computed.
 
     Returns:
         Fact -> its rows, in the order of ``examples``, as ``RoutedModel.provide`` takes them.

@@ -83,7 +83,7 @@ def test_progress_is_told(library, build_tiny_base):
     model = load_model(build_tiny_base(), library, router=None)
     config = GateConfig(num_steps=2, batch_size=2)
     find_gates(model, library, EXAMPLES, config, on_progress=lambda done, total: seen.append((done, total)))
-    assert seen == [(1, 2), (2, 2)]
+    assert seen == [(0, 0), (1, 2), (2, 2)]
 
 
 def test_trained_gates_route_a_library(library, build_tiny_base, monkeypatch):

@@ -85,7 +85,8 @@ def provide_material(
     tell_prompts((found.counts for found in examples.values()), "examples of the experts' tasks")
     steps = gate_steps or choose_gate_steps(len(found.train) for found in examples.values())
     what = f"computing the {' and '.join(needs)} of {say_count(len(examples), 'expert')}"
-    with show_count(what + (f", {say_count(steps, 'step')} of training" if "gates" in needs else "")) as show:
+    what += f", {say_count(steps, 'step')} of training" if "gates" in needs else ""
+    with show_count(what, is_lazy=True) as show:
         options = {"gates": {"num_steps": steps}}
         found = find_task_facts(model, library, examples, needs, options=options, on_progress=show)
     model.provide(found, names=list(examples))
