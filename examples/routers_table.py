@@ -10,6 +10,7 @@ ROUTERS: Mapping[str, tuple[str, RouterConfig | None, str]] = {
     "arrow": ("arrow", ArrowConfig(), "outputs"),
     "arrow factors": ("arrow", ArrowConfig(), "factors"),
     "arrow, tied": ("arrow", ArrowConfig(tie_inputs=True), "outputs"),
+    "arrow, learned": ("arrow", ArrowConfig(subtract_start=True), "outputs"),
     "arrow, top-1": ("arrow", ArrowConfig(top_k=1), "outputs"),
     "spectr": ("spectr", None, "outputs"),
     "lag": ("lag", None, "outputs"),

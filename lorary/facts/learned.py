@@ -30,7 +30,8 @@ def subtract_starts(stack: ExpertStack, names: Sequence[str]) -> dict[str, dict[
 
     Returns:
         Expert -> module path -> ``[R, I]`` with its own R, in the stack's dtype; nothing for an expert
-        whose start is not known, because its card has no seed or another one.
+        whose start is not known, because its card has no seed or another one, and for one whose ``a`` is
+        still its start.
     """
     known = CarriedExperts(stack)
     return {name: _subtract_start(stack, name, known.find_shapes(name)) for name in names}
@@ -49,7 +50,8 @@ def _subtract_start(
         if not _resembles(a, drawn):
             return {}
         learned[path] = (a.float() - drawn.to(a.device)).to(a.dtype)
-    return learned
+    # The first step of a training changes b alone.
+    return learned if any(bool(rows.any()) for rows in learned.values()) else {}
 
 
 def find_own_seed(stack: ExpertStack, name: str) -> int | None:

@@ -8,6 +8,7 @@ from lorary.facts.fact import Fact
 from lorary.facts.factors import FACTORS
 from lorary.facts.gates import GATES
 from lorary.facts.learned import LEARNED
+from lorary.facts.learned_prototypes import LEARNED_PROTOTYPES
 from lorary.facts.means import MEANS
 from lorary.facts.moe import MOE
 from lorary.facts.norms import NORMS
@@ -21,6 +22,7 @@ FACTS: dict[str, Fact] = {
         LEARNED,
         CARDS,
         PROTOTYPES,
+        LEARNED_PROTOTYPES,
         TIED_PROTOTYPES,
         CALIBRATIONS,
         NORMS,

@@ -125,10 +125,10 @@ def build_arrow(config: ArrowConfig, material: LayerMaterial) -> ArrowRouter:
     Raises:
         ValueError: if the material lacks what the options need, or has fewer experts than ``top_k``.
     """
-    tied = "tied_" if config.tie_inputs else ""
+    (kind,) = config.needs
     return ArrowRouter(
-        material.take(f"{tied}prototypes"),
-        material.take(f"{tied}gains"),
+        material.take(kind),
+        material.take(kind.replace("prototypes", "gains")),
         top_k=resolve_top_k(config.top_k, material.num_experts),
         temperature=config.temperature,
         input_norm=config.input_norm,

@@ -14,7 +14,9 @@ from lorary.facts.known import Facts
 from lorary.facts.learned import subtract_starts
 from lorary.facts.same_experts import check_loaded
 from lorary.library import Library
+from lorary.models.same_input import group_same_inputs
 from lorary.routing import CalibratedConfig
+from lorary.transforms.tied import tied_prototypes
 from tests.facts.test_calibrations import GENERIC
 
 NEEDS = CalibratedConfig(generic=GENERIC, ridge=0.01).needs
@@ -61,6 +63,48 @@ def test_rows_of_other_experts_stay_and_are_copied_only_beside_a_known_start(beg
             others = [of_model.stack.index(name) for name in own if name != first or not is_copied]
             assert torch.equal(rows[path][others], layer.a[others])
             assert (rows[path].data_ptr() != layer.a.data_ptr()) == is_copied
+
+
+def test_prototypes_are_those_of_what_was_learned(begun, started):
+    _, first, _, learned = begun
+    router = started.router("arrow", subtract_start=True)
+    names = list(started.names)
+    for path, layer in started.stack.layers.items():
+        found = router.routers[path].prototypes
+        for place, name in enumerate(names):
+            a = learned[path] if name == first else layer.a[place]
+            change = layer.b[place][:, : len(a)] @ a
+            cosine = abs(float(found[place] @ torch.linalg.svd(change).Vh[0]))
+            assert cosine == pytest.approx(1.0 if change.any() else 0.0, abs=1e-4), (path, name)
+        whole = started.router("arrow").routers[path].prototypes
+        assert abs(float(found[names.index(first)] @ whole[names.index(first)])) < 0.99
+
+
+def test_tied_prototypes_are_those_of_what_was_learned(begun, started):
+    _, first, _, learned = begun
+    place = list(started.names).index(first)
+    found = started.router("arrow", subtract_start=True, tie_inputs=True).routers
+    for group in group_same_inputs(started.stack):
+        pairs = [
+            (learned[path][None], started.stack.layers[path].b[place][None, :, : len(learned[path])])
+            for path in group
+        ]
+        expected = tied_prototypes(pairs)[0][0]
+        for path in group:
+            assert abs(float(found[path].prototypes[place] @ expected)) == pytest.approx(1, abs=1e-4)
+
+
+def test_a_start_that_no_training_changed_is_not_subtracted(begun, started, build_tiny_base):
+    known, first, _, _ = begun
+    shapes = {
+        path: known[first].factors[path].a.shape
+        for path in started.stack.layers
+        if path in known[first].factors
+    }
+    start = draw_start(5, shapes)
+    same = {path: Factors(start[path], pair.b) for path, pair in known[first].factors.items()}
+    model = load_model(build_tiny_base(), {first: replace(known[first], factors=same)}, router=None)
+    assert subtract_starts(model.stack, [first]) == {first: {}}
 
 
 def test_a_renamed_expert_keeps_its_start(begun, build_tiny_base):

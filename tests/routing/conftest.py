@@ -62,6 +62,8 @@ def make_material() -> Callable[..., LayerMaterial]:
             tensors={
                 "prototypes": normalize(rows(INPUTS), dim=-1),
                 "gains": rows().abs() + 0.5,
+                "learned_prototypes": normalize(rows(INPUTS), dim=-1),
+                "learned_gains": rows().abs() + 0.5,
                 "tied_prototypes": normalize(rows(INPUTS), dim=-1),
                 "tied_gains": rows().abs() + 0.5,
                 "a": rows(3, INPUTS),

@@ -21,6 +21,9 @@ class ArrowConfig:
     """Multiply each score by the expert's gain, the factor by which it amplifies its prototype."""
     tie_inputs: bool = False
     """Use one prototype, and so one choice, for layers that receive the same input, such as q, k and v."""
+    subtract_start: bool = False
+    """Compute prototypes from what training changed of each expert's ``a``: the random values that it started
+    from are subtracted, if the expert's card has their seed."""
     abstain: float | None = None
     """The base model's score, an additional term of the softmax over kept experts; null gives it no
     weight."""
@@ -31,7 +34,10 @@ class ArrowConfig:
     @property
     def needs(self) -> Needs:
         """The facts that the router is built from."""
-        return {"tied_prototypes" if self.tie_inputs else "prototypes": {}}
+        if not self.tie_inputs and not self.subtract_start:
+            return {"prototypes": {}}
+        options = {"subtract_start": self.subtract_start}
+        return {"tied_prototypes" if self.tie_inputs else "learned_prototypes": options}
 
     def check(self, names: Sequence[str]) -> None:
         """Check that the options suit these experts.
