@@ -12,7 +12,7 @@ with paired standard errors.
 from collections.abc import Mapping, Sequence
 from statistics import mean, stdev
 
-from choose_doubt import load, parse_args, weigh
+from choose_doubt import load, make_parser, weigh
 from doubt_candidates import Scored, choose_by, score
 from doubt_items import SETS, read_cases
 from rich.console import Console
@@ -28,9 +28,9 @@ CANDIDATES = (*((depth, None) for depth in DEPTHS), (1.0, 32), (0.25, 32), (0.2,
 
 def main() -> None:
     """Score, weigh and print."""
-    args = parse_args(__doc__)
+    args = make_parser(__doc__).parse_args()
     for name in args.libraries:
-        model = load(name, args.out)
+        model = load(name, args)
         cases = read_cases(model.tokenizer, args.data, list(model.names), args.num_tasks)
         found = {most: score(model, cases, DEPTHS, most) for most in {most for _, most in CANDIDATES}}
         show(name, model, found)

@@ -2,12 +2,13 @@
 
     python examples/choose_doubt.py DATA runs/library library residual
 
-Takes the experts of examples/equal_tokens.py: plain ones with a general expert as the fallback (library), and
-others on top of a general expert (residual). Prompts are read once for their scores; then every candidate is
-a table of weights, and costs one forward pass over the examples. The choice uses validation examples only: of
-the experts' tasks with definitions and without, of the same tasks with the task's own expert removed, and of
-tasks that no expert saw (other-unseen, which are not those of the results). Losses are kept in
-doubt-LIBRARY.json, so that a second call continues. Prints mean losses, and differences to "all" with
+Takes the experts of examples/equal_tokens.py: plain ones with the LoRA of all tasks as the fallback (library;
+--general names another, such as a merge), and others on top of a general expert (residual). Prompts are read
+once for their scores; then every candidate is a table of weights, and costs one forward pass over the
+examples. The choice uses validation examples only: of the experts' tasks with definitions and without, of the
+same tasks with the task's own expert removed, and of tasks that no expert saw (other-unseen, which are not
+those of the results). Losses are kept in doubt-LIBRARY-GENERAL-NUMBERS.json, so that a second call continues.
+Prints the mean number of experts that answer, mean losses, and differences to the first candidate with
 standard errors.
 """
 
@@ -17,6 +18,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from statistics import mean, stdev
+from typing import Any
 
 import torch
 from doubt_candidates import CANDIDATES, FIXED, Scored, choose, score
@@ -34,60 +36,79 @@ from lorary.passes.layout import find_layout
 
 def main() -> None:
     """Score, weigh, measure and print."""
-    args = parse_args(__doc__)
+    parser = make_parser(__doc__)
+    parser.add_argument(
+        "--candidates",
+        nargs="+",
+        default=[*CANDIDATES, *FIXED],
+        help="if not given, all; differences are to the first",
+    )
+    args = parser.parse_args()
     found = {name: measure(name, args) for name in args.libraries}
     for name, losses in found.items():
-        show(name, losses)
+        show(name, args.candidates, losses)
 
 
-def parse_args(description: str | None) -> argparse.Namespace:
-    """Read the arguments of a script that measures these cases on libraries."""
+def make_parser(description: str | None) -> argparse.ArgumentParser:
+    """Make the parser of a script that measures these cases on libraries."""
     parser = argparse.ArgumentParser(
         description=description, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("data", type=Path)
     parser.add_argument("out", type=Path)
     parser.add_argument("libraries", nargs="+", choices=("library", "residual"))
-    parser.add_argument("--num-tasks", type=int, default=12, help="of each set; an example each")
-    return parser.parse_args()
+    parser.add_argument(
+        "--general",
+        default="controls/multi-task",
+        help="of OUT, LIBRARY/EXPERT: the fallback of plain experts",
+    )
+    parser.add_argument("--num-tasks", type=int, default=12, help="of each set")
+    parser.add_argument("--num-examples", type=int, default=1, help="of each task")
+    parser.add_argument("--sets", nargs="+", choices=SETS, default=SETS)
+    return parser
 
 
-def measure(name: str, args: argparse.Namespace) -> Mapping[str, list[float]]:
-    """Return each candidate's loss of every case of one library; those in its file are not measured again."""
-    file = args.out / f"doubt-{name}-{args.num_tasks}.json"
+def measure(name: str, args: argparse.Namespace) -> Mapping[str, Any]:
+    """Return each candidate's losses on one library's cases; those in its file are not measured again."""
+    fallback = Path(args.general).name if name == "library" else "general"
+    numbers = f"{args.num_tasks}x{args.num_examples}x{len(args.sets)}"
+    file = args.out / f"doubt-{name}-{fallback}-{numbers}.json"
     known = json.loads(file.read_text()) if file.exists() else {}
     wanted = {
         **{key: json.dumps(asdict(config)) for key, config in CANDIDATES.items()},
         **dict.fromkeys(FIXED, ""),
     }
-    losses = {
-        key: known["losses"][key]
-        for key, config in wanted.items()
-        if known.get("configs", {}).get(key) == config
-    }
-    if missing := [key for key in wanted if key not in losses]:
-        model = load(name, args.out)
-        scored = score(model, read_cases(model.tokenizer, args.data, list(model.names), args.num_tasks))
+    kept = [key for key in known.get("losses", ()) if known["configs"][key] == wanted.get(key)]
+    losses, used = ({key: known[part][key] for key in kept} for part in ("losses", "used"))
+    if missing := [key for key in args.candidates if key not in losses]:
+        model = load(name, args)
+        cases = read_cases(
+            model.tokenizer, args.data, list(model.names), args.num_tasks, args.num_examples, args.sets
+        )
+        scored = score(model, cases)
         sets, done = [each.case.set for each in scored], {}
         for key in missing:
             chosen = tuple(choose(model, each, key) for each in scored)
             losses[key] = done.get(chosen) or weigh(model, scored, chosen)
+            used[key] = mean(sum(weight > 0 for weight in weights) for _, weights in chosen)
             done[chosen] = losses[key]
             Console(stderr=True).print(f"{name}: {key} {mean(losses[key]):.3f}")
-            file.write_text(json.dumps({"configs": wanted, "losses": losses, "sets": sets}))
-    return {**losses, "sets": json.loads(file.read_text())["sets"]}
+            file.write_text(json.dumps({"configs": wanted, "losses": losses, "used": used, "sets": sets}))
+    return json.loads(file.read_text())
 
 
-def load(name: str, out: Path) -> RoutedModel:
-    """Load a library of examples/equal_tokens.py; plain experts get the multi-task LoRA as general expert."""
-    general = {} if name == "residual" else {"general": Library.open(str(out / "controls"))["multi-task"]}
-    return lorary.load_model("smollm2-135m", Library.open(str(out / name)), dtype=torch.float32, **general)
+def load(name: str, args: argparse.Namespace) -> RoutedModel:
+    """Load a library of examples/equal_tokens.py; plain experts get a general expert as their fallback."""
+    place = args.out / args.general
+    general = {} if name == "residual" else {"general": Library.open(str(place.parent))[place.name]}
+    experts = Library.open(str(args.out / name))
+    return lorary.load_model("smollm2-135m", experts, dtype=torch.bfloat16, **general)
 
 
 def weigh(model: RoutedModel, scored: Sequence[Scored], chosen: Sequence[KnownExperts]) -> list[float]:
     """Return the mean loss of each case's target tokens under given experts."""
     losses = [0.0] * len(scored)
-    for name in SETS:
+    for name in dict.fromkeys(each.case.set for each in scored):
         members = [index for index, each in enumerate(scored) if each.case.set == name]
         items = [scored[index].case.item for index in members]
         known = {item.tokens.prompt_ids: chosen[index] for item, index in zip(items, members, strict=True)}
@@ -101,21 +122,24 @@ def weigh(model: RoutedModel, scored: Sequence[Scored], chosen: Sequence[KnownEx
     return losses
 
 
-def show(name: str, losses: Mapping[str, list[float]]) -> None:
-    """Print mean losses by set, and paired differences of the mean of all sets to the current default's."""
+def show(name: str, candidates: Sequence[str], found: Mapping[str, Any]) -> None:
+    """Print how many experts answer, mean losses by set, and paired differences to the first candidate."""
     table = Table(title=name)
-    for column in ("candidate", *SETS, "mean of sets", "less all"):
+    names = list(dict.fromkeys(found["sets"]))
+    for column in ("candidate", "experts", *names, "mean of sets", "difference"):
         table.add_column(column, justify="left" if column == "candidate" else "right")
-    sets = losses["sets"]
-    for key in (*CANDIDATES, *FIXED):
+    losses, sets = found["losses"], found["sets"]
+    for key in candidates:
         by_set = {
-            each: [loss for loss, own in zip(losses[key], sets, strict=True) if own == each] for each in SETS
+            each: [loss for loss, own in zip(losses[key], sets, strict=True) if own == each] for each in names
         }
-        pairs = [one - other for one, other in zip(losses[key], losses["all"], strict=True)]
+        pairs = [one - other for one, other in zip(losses[key], losses[candidates[0]], strict=True)]
         cells = [f"{mean(rows):.3f}" for rows in by_set.values()]
         error = stdev(pairs) / len(pairs) ** 0.5
         total = mean(mean(rows) for rows in by_set.values())
-        table.add_row(key, *cells, f"{total:.3f}", f"{mean(pairs):+.3f} ± {error:.3f}")
+        table.add_row(
+            key, f"{found['used'][key]:.1f}", *cells, f"{total:.3f}", f"{mean(pairs):+.3f} ± {error:.3f}"
+        )
     Console(width=150).print(table)
 
 

@@ -15,20 +15,22 @@ from lorary.facts.requests import pad_prompts
 from lorary.routing import CalibratedConfig
 from lorary.routing.calibrated_router import CalibratedRouter
 
-SURE = CalibratedConfig(margin=None, depth=1.0)
-ALL = CalibratedConfig(margin=0.5, fallback="all", spread=1.5, most=1.0, temperature=0.15, depth=1.0)
-GENERAL = replace(ALL, fallback="general")
+DEPTH, MOST_TOKENS = 0.2, 32  # the defaults for experts whose random start is known
+GENERAL = CalibratedConfig(margin=1.0, dead_zone=0.0, fallback="general", depth=DEPTH)
+ALL = replace(GENERAL, fallback="all")
+ZONES = ((0.5, 0.0), (1.0, 0.0), (2.0, 0.0), (0.6, 0.35), (0.8, 0.25), (0.8, 0.4), (1.0, 0.25), (1.0, 0.4))
 CANDIDATES = {
-    "always sure": SURE,
-    "all": ALL,
-    "all, margin 1": replace(ALL, margin=1.0),
-    "all, margin 2": replace(ALL, margin=2.0),
-    "all, margin 3": replace(ALL, margin=3.0),
-    "base": replace(ALL, fallback="base"),
-    "general": GENERAL,
-    "general, most 0.7": replace(GENERAL, most=0.7),
-    "general, margin 1": replace(GENERAL, margin=1.0),
-    "general, margin 2": replace(GENERAL, margin=2.0),
+    "always sure": replace(GENERAL, margin=None),
+    **{
+        f"{fallback}, margin {margin:g}" + (f", dead zone {dead:g}" if dead else ""): replace(
+            config, margin=margin, dead_zone=dead
+        )
+        for fallback, config in (("all", ALL), ("general", GENERAL))
+        for margin, dead in ZONES
+    },
+    "base, margin 1": replace(GENERAL, fallback="base"),
+    "general, margin 1, most 0.7": replace(GENERAL, most=0.7),
+    "general, margin 1, none dropped": replace(GENERAL, min_p=0.0),
 }
 FIXED = ("general alone", "uniform", "right expert")
 
@@ -45,8 +47,8 @@ class Scored:
 def score(
     model: RoutedModel,
     cases: Sequence[Case],
-    depths: Sequence[float] = (1.0,),
-    most_tokens: int | None = None,
+    depths: Sequence[float] = (DEPTH,),
+    most_tokens: int | None = MOST_TOKENS,
 ) -> list[Scored]:
     """Let the base model read each prompt once, and leave out the removed experts."""
     router, scores = model.router("calibrated", depth=1.0, most_tokens=most_tokens).decider.router, {}
@@ -86,6 +88,9 @@ def choose_by(model: RoutedModel, scored: Scored, config: CalibratedConfig) -> K
     general = model.facts.fallback
     indices, weights = build_router(model, config).choose_by(scored.scores[config.depth][None])
     places = [general if index == general else scored.places[index] for index in indices[0].tolist()]
+    if model.stack.general is not None and not weights.any():
+        places = [model.stack.index(model.stack.general.name)] * len(places)
+        return tuple(places), (1.0, *weights[0, 1:].tolist())
     return tuple(places), tuple(weights[0].tolist())
 
 

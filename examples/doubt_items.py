@@ -33,15 +33,21 @@ class Case:
 
 
 def read_cases(
-    tokenizer: PreTrainedTokenizerBase, data: Path, names: Sequence[str], num_tasks: int
+    tokenizer: PreTrainedTokenizerBase,
+    data: Path,
+    names: Sequence[str],
+    num_tasks: int,
+    num_examples: int = 1,
+    sets: Sequence[str] = SETS,
 ) -> list[Case]:
-    """Read an example of each of some tasks for each set; tasks are evenly spaced."""
+    """Read examples of each of some tasks for each set; tasks are evenly spaced."""
     cases = []
-    for name, source in zip(SETS, SOURCES, strict=True):
+    for name in sets:
+        source = SOURCES[SETS.index(name)]
         tasks = find_tasks(data, source)
         listed = list(tasks) if "unseen" in source else [task for task in tasks if task in names]
         chosen = [listed[i * len(listed) // num_tasks] for i in range(min(num_tasks, len(listed)))]
-        config = replace(configure(source, 1), max_length=LONGEST, truncation="prompt-middle")
+        config = replace(configure(source, num_examples), max_length=LONGEST, truncation="prompt-middle")
         for task in chosen:
             found = choose_examples(tokenizer, task, tasks[task], find_template_of(source), config)
             away = task if "away" in name else None

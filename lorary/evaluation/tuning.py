@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from lorary.assembly import RoutedModel
+from lorary.assembly.deciding import RequestDecider
 from lorary.data import Task, Template
 from lorary.errors import DataError
 from lorary.evaluation.chosen_examples import choose_examples
@@ -30,7 +31,8 @@ from lorary.routing.calibrated_router import CalibratedRouter
 # Tried one option after the other, each with the best values of the earlier options.
 TRIED: Mapping[str, Sequence[Any]] = {
     "fallback": ("general", "all", "base"),
-    "margin": (None, 0.25, 0.5, 1.0),
+    "margin": (None, 0.3, 0.6, 1.0),
+    "dead_zone": (0.0, 0.35),
     "most": (1.0, 0.85, 0.7),
     "temperature": (0.08, 0.15, 0.3),
 }
@@ -139,18 +141,19 @@ class _Trial:
         self._layout = find_layout(model.stack, config.max_length, ROW_LENGTH)
         self._known: dict[Any, list[float]] = {}
         with model.stack.in_use():
-            self._scores = self._score(self._build(start))
+            self._scores = self._score(self._build(start)[1])
 
     def measure(self, options: CalibratedConfig) -> list[float]:
         """Return the mean loss of each example's target tokens."""
         model, config = self._model, self._config
         with model.stack.in_use():
-            indices, weights = self._build(options).choose_by(self._scores)
+            decider, router = self._build(options)
+            indices, weights = router.choose_by(self._scores)
             table = tuple(zip(map(tuple, indices.tolist()), map(tuple, weights.tolist()), strict=True))
             if table not in self._known:
                 known = {item.tokens.prompt_ids: own for item, own in zip(self._items, table, strict=True)}
                 scored = score_targets(
-                    RouteExperts(stack=model.stack, by_prompt=known),
+                    RouteExperts(stack=model.stack, by_prompt=known, decider=decider),
                     self._items,
                     self._layout,
                     tokens_per_pass=config.tokens_per_pass,
@@ -163,10 +166,10 @@ class _Trial:
                 ]
         return self._known[table]
 
-    def _build(self, options: CalibratedConfig) -> CalibratedRouter:
+    def _build(self, options: CalibratedConfig) -> tuple[RequestDecider, CalibratedRouter]:
         decider = self._model.router("calibrated", **vars(options)).decider
         assert decider is not None and isinstance(decider.router, CalibratedRouter)
-        return decider.router
+        return decider, decider.router
 
     @torch.inference_mode()
     def _score(self, router: CalibratedRouter) -> Tensor:

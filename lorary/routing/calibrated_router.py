@@ -25,7 +25,7 @@ from lorary.routing.doubt import (
 )
 from lorary.routing.material import RequestMaterial
 from lorary.routing.request import RequestRouter
-from lorary.routing.top_k import keep_top_k
+from lorary.routing.top_k import drop_unlikely, keep_top_k
 
 DEPTH_BY_LEARNED = 0.2
 """The part of the layers that is enough for experts whose random start is subtracted."""
@@ -77,8 +77,10 @@ class CalibratedRouter(DeviationMeter):
         top_k: K, the number of experts that each request keeps.
         temperature: divides the scores before the softmax.
         abstain: the base model's score, see `keep_top_k`.
+        min_p: kept experts below this part of the best one's weight are dropped, see `drop_unlikely`.
         margin: difference between the best and the fourth score for full trust, see `trust_margin`; None for
             full trust always.
+        dead_zone: part of the margin without any trust.
         fallback: what gets the part of a request that is not trusted; ``"general"`` needs a general expert.
         most: largest trusted part of a request.
         spread: sum of all experts' weights in a request without any trust, if all experts are the fallback.
@@ -100,7 +102,9 @@ class CalibratedRouter(DeviationMeter):
         top_k: int = 1,
         temperature: float = 1.0,
         abstain: float | None = None,
+        min_p: float = 0.0,
         margin: float | None = None,
+        dead_zone: float = 0.0,
         fallback: Fallback = "all",
         most: float = 1.0,
         spread: float = 1.0,
@@ -111,10 +115,11 @@ class CalibratedRouter(DeviationMeter):
         check_choice(temperature, abstain)
         self.generic = dict(generic)
         self._has = {path: rows.flatten(1).any(1) for path, rows in whiteners.items()}
-        self.top_k, self.temperature, self.abstain = top_k, temperature, abstain
+        self.top_k, self.temperature, self.abstain, self.min_p = top_k, temperature, abstain, min_p
         if fallback == "general" and general is None:
             raise ValueError("fallback 'general' needs the index of a general expert, found none")
-        self.margin, self.fallback, self.most, self.spread = margin, fallback, most, spread
+        self.margin, self.dead_zone = margin, dead_zone
+        self.fallback, self.most, self.spread = fallback, most, spread
         self.general = general
 
     def score(self, averages: Mapping[str, Tensor]) -> Tensor:
@@ -147,7 +152,10 @@ class CalibratedRouter(DeviationMeter):
     def choose_by(self, scores: Tensor) -> tuple[Tensor, Tensor]:
         """Choose experts by their scores ``[B, E]``; see ``choose``."""
         indices, weights = keep_top_k(scores, self.top_k, self.temperature, self.abstain)
-        trust = torch.ones_like(scores[:, :1]) if self.margin is None else trust_margin(scores, self.margin)
+        weights = drop_unlikely(weights, self.min_p)
+        trust = torch.ones_like(scores[:, :1])
+        if self.margin is not None:
+            trust = trust_margin(scores, self.margin, self.dead_zone)
         trust = trust.clamp_max(self.most)
         if self.fallback == "base" or (self.margin is None and self.most == 1):
             return indices, trust * weights
@@ -187,7 +195,9 @@ def build_calibrated(config: CalibratedConfig, material: RequestMaterial) -> Req
         top_k=resolve_top_k(config.top_k, material.num_experts, DEFAULT_TOP_K),
         temperature=config.temperature,
         abstain=config.abstain,
+        min_p=config.min_p,
         margin=config.margin,
+        dead_zone=config.dead_zone,
         fallback=resolve_fallback(config.fallback, material.general is not None, material.stands_on_general),
         most=config.most,
         spread=config.spread,

@@ -13,12 +13,13 @@ RIVAL = 3
 so the best is compared with the fourth and not with the second."""
 
 
-def trust_margin(scores: Tensor, margin: float) -> Tensor:
+def trust_margin(scores: Tensor, margin: float, dead_zone: float = 0.0) -> Tensor:
     """Compute how clearly the best expert stands out, relative to a margin.
 
     Args:
         scores: ``[B, E]``; a NaN counts as the worst.
         margin: difference between the best and the fourth score for a trust of 1.
+        dead_zone: part of the margin up to which the trust is 0, from 0 and below 1.
 
     Returns:
         Trust from 0 to 1, ``[B, 1]``; 1 if there are fewer than four experts.
@@ -27,7 +28,7 @@ def trust_margin(scores: Tensor, margin: float) -> Tensor:
         return torch.ones_like(scores[:, :1])
     finite = torch.nan_to_num(scores, nan=torch.finfo(scores.dtype).min)
     best = finite.topk(RIVAL + 1, dim=1).values
-    return ((best[:, :1] - best[:, RIVAL:]) / margin).clamp(0, 1)
+    return (((best[:, :1] - best[:, RIVAL:]) / margin - dead_zone) / (1 - dead_zone)).clamp(0, 1)
 
 
 def fall_back_on_all(

@@ -3,11 +3,13 @@ from statistics import mean
 
 import pytest
 
+from lorary.assembly import load_model
 from lorary.data import Example, PlainTemplate, Task
 from lorary.errors import DataError
 from lorary.evaluation import EvalConfig, Route, evaluate
 from lorary.evaluation import tuning as tuning_module
 from lorary.evaluation.tuning import Tuning, tune_calibrated
+from lorary.experts import hash_weights
 from lorary.routing import CalibratedConfig
 
 GENERIC = ("Some text of no task.", "And another one, 1 2 3.")
@@ -46,6 +48,23 @@ def test_losses_are_those_of_an_evaluation_and_half_is_held_out(model, own):
     assert found.loss == pytest.approx(mean(by_route["after"][1::2]), abs=1e-4)
     assert mean(by_route["after"][::2]) <= mean(by_route["before"][::2]) + 1e-6
     assert steps[-1][0] == steps[-1][1] and steps == sorted(steps)
+
+
+def test_without_any_trust_experts_on_top_of_a_general_one_are_level_with_it(
+    build_tiny_base, draw_expert, own
+):
+    base = build_tiny_base()
+    general = draw_expert(base, "general", role="general")
+    names = [f"expert {number}" for number in range(5)]
+    experts = {name: draw_expert(base, name, on_top_of=hash_weights(general)) for name in names}
+    model = load_model(base, experts, general=general, router=None)
+    start = replace(START, margin=1e9)
+    found = tune_calibrated(model, own, PlainTemplate(), CONFIG, start)
+    result = evaluate(
+        model, own, [Route(name="alone", expert_of=dict.fromkeys(own, "general"))], PlainTemplate(), CONFIG
+    )
+    losses = [loss for task in own for loss in result.values(task, "alone", "loss")]
+    assert found.loss_before == pytest.approx(mean(losses[1::2]), abs=1e-4)
 
 
 def test_better_means_by_more_than_one_standard_error():

@@ -12,7 +12,11 @@ from lorary.routing.calibrated import (
     log_deviations,
     whiten_readings,
 )
-from lorary.routing.calibrated_router import CalibratedRouter, DeviationMeter, build_calibrated
+from lorary.routing.calibrated_router import (
+    CalibratedRouter,
+    DeviationMeter,
+    build_calibrated,
+)
 from lorary.routing.spectr import compute_norm_roots
 
 
@@ -164,6 +168,7 @@ def test_generic_texts_are_kept_as_they_were_given():
     ("options", "message"),
     [
         ({"last_share": 1.5}, "last_share must be in \\[0, 1\\], found 1.5"),
+        ({"min_p": 1.5}, "min_p must be in \\[0, 1\\], found 1.5"),
         ({"margin": 0.0}, "margin must be above 0, or None for no margin, found 0.0"),
         ({"spread": -1.0}, "spread must be at least 0, found -1.0"),
         ({"ridge": 0.0}, "ridge must be above 0, found 0.0"),

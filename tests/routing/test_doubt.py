@@ -32,6 +32,9 @@ def test_the_best_is_trusted_by_how_far_it_is_above_the_fourth():
     scores = torch.tensor([[5.0, 1.0, 4.8, 4.6, 0.0], [1.0, 3.0, 1.0, 1.0, 1.0], [1.0, 1.0, 1.0, 1.0, 1.0]])
     assert trust_margin(scores, 2.0).tolist() == [[1.0], [1.0], [0.0]]
     torch.testing.assert_close(trust_margin(scores, 4.0), torch.tensor([[1.0], [0.5], [0.0]]))
+    dead = trust_margin(scores, 4.0, dead_zone=0.25)
+    torch.testing.assert_close(dead, torch.tensor([[1.0], [1 / 3], [0.0]]))
+    assert trust_margin(scores, 4.0, dead_zone=0.5).tolist() == [[1.0], [0.0], [0.0]]
     assert trust_margin(scores[:, :3], 2.0).tolist() == [[1.0]] * 3
     broken = torch.tensor([[1.0, float("nan"), 0.5, 0.0, float("nan")], [float("inf")] * 5])
     assert trust_margin(broken, 2.0).tolist() == [[1.0], [0.0]]
@@ -53,6 +56,7 @@ def test_without_a_general_expert_all_are_fallen_back_on_or_only_the_one_below(h
         ({"fallback": "generel"}, "fallback must be one of general, all, base, found 'generel'"),
         ({"fallback": None}, "fallback must be a text, found None"),
         ({"most": 1.5}, "most must be in \\[0, 1\\], found 1.5"),
+        ({"dead_zone": 1.0}, "dead_zone must be at least 0 and below 1, found 1.0"),
         ({"most": -0.1, "margin": 0.0}, "margin .*; most "),
     ],
 )

@@ -23,10 +23,15 @@ class CalibratedConfig:
     """Number of experts that each request keeps; if not given: 8, or all if there are fewer."""
     temperature: float = 0.15
     """Divides the scores: a small value gives the best expert all the weight, a large one equal weights."""
+    min_p: float = 0.01
+    """Kept experts below this part of the best expert's weight are dropped, which saves the time that they
+    would take; 0 drops none."""
     margin: float | None = 1.0
     """Difference between the best and the fourth score from which the kept experts get the whole weight. With
-    a smaller difference they get a proportional part, and the fallback gets the rest. Null: always the
-    whole."""
+    a smaller difference they get a part, and the fallback gets the rest. Null: always the whole."""
+    dead_zone: float = 0.0
+    """Part of the margin, from 0 and below 1, up to which the fallback gets the whole weight. From there on
+    the kept experts' part grows in proportion."""
     fallback: Fallback = "general"
     """What gets the rest of the weight: the general expert (all experts if there is
     none), all experts equally, or the base model."""
@@ -67,8 +72,12 @@ class CalibratedConfig:
         bounds = f"({SMALLEST:g} to {LARGEST:g})"
         if self.margin is not None and not SMALLEST <= self.margin <= LARGEST:
             yield f"margin must be above 0, or None for no margin, found {quote(self.margin)} {bounds}"
+        if not 0 <= self.dead_zone < 1:
+            yield f"dead_zone must be at least 0 and below 1, found {quote(self.dead_zone)}"
         if self.fallback not in FALLBACKS:
             yield f"fallback must be one of {', '.join(FALLBACKS)}, found {quote(self.fallback)}"
+        if not 0 <= self.min_p <= 1:
+            yield f"min_p must be in [0, 1], found {quote(self.min_p)}"
         if not 0 <= self.most <= 1:
             yield f"most must be in [0, 1], found {quote(self.most)}"
         if self.depth is not None and not 0 < self.depth <= 1:

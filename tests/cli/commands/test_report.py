@@ -91,8 +91,8 @@ def test_any_ready_router_can_be_looked_into_with_its_options(report, tmp_path):
     numbers = json.loads((tmp_path / "out" / "report.json").read_text())
     facts = numbers["facts"]["router"]
     options = (
-        "top_k 1, temperature 0.15, margin 1.0, fallback general, most 1.0, spread 1.5, most_tokens 32, "
-        "last_share 0.25, subtract_start True"
+        "top_k 1, temperature 0.15, min_p 0.01, margin 1.0, dead_zone 0.0, fallback general, most 1.0, "
+        "spread 1.5, most_tokens 32, last_share 0.25, subtract_start True"
     )
     assert facts == f"calibrated (the default router), outputs combined, {options}"
     # All layers have the same experts, so scores are shown instead.
