@@ -7,9 +7,9 @@ Takes the experts of examples/equal_tokens.py: plain ones with the LoRA of all t
 once for their scores; then every candidate is a table of weights, and costs one forward pass over the
 examples. The choice uses validation examples only: of the experts' tasks with definitions and without, of the
 same tasks with the task's own expert removed, and of tasks that no expert saw (other-unseen, which are not
-those of the results). Losses are kept in doubt-LIBRARY-GENERAL-NUMBERS.json, so that a second call continues.
-Prints the mean number of experts that answer, mean losses, and differences to the first candidate with
-standard errors.
+those of the results). Losses are kept in a file doubt-….json in runs/library, so that a second call
+continues. Prints the mean number of experts that answer, mean losses, and differences to the first candidate
+with standard errors.
 """
 
 import argparse
@@ -37,6 +37,8 @@ from lorary.passes.layout import find_layout
 def main() -> None:
     """Score, weigh, measure and print."""
     parser = make_parser(__doc__)
+    parser.add_argument("--num-examples", type=int, default=1, help="of each task")
+    parser.add_argument("--sets", nargs="+", choices=SETS, default=SETS)
     parser.add_argument(
         "--candidates",
         nargs="+",
@@ -63,16 +65,19 @@ def make_parser(description: str | None) -> argparse.ArgumentParser:
         help="of OUT, LIBRARY/EXPERT: the fallback of plain experts",
     )
     parser.add_argument("--num-tasks", type=int, default=12, help="of each set")
-    parser.add_argument("--num-examples", type=int, default=1, help="of each task")
-    parser.add_argument("--sets", nargs="+", choices=SETS, default=SETS)
     return parser
 
 
 def measure(name: str, args: argparse.Namespace) -> Mapping[str, Any]:
     """Return each candidate's losses on one library's cases; those in its file are not measured again."""
     fallback = Path(args.general).name if name == "library" else "general"
-    numbers = f"{args.num_tasks}x{args.num_examples}x{len(args.sets)}"
-    file = args.out / f"doubt-{name}-{fallback}-{numbers}.json"
+    parts = (
+        name,
+        fallback,
+        f"{args.num_tasks}x{args.num_examples}",
+        *(args.sets if args.sets != SETS else ()),
+    )
+    file = args.out / f"doubt-{'-'.join(parts).replace(' ', '_')}.json"
     known = json.loads(file.read_text()) if file.exists() else {}
     wanted = {
         **{key: json.dumps(asdict(config)) for key, config in CANDIDATES.items()},
