@@ -10,7 +10,8 @@ controls/multi-task`` or ``merges/wudi`` gives routers a fallback expert ("fallb
 set of tasks the routes' means and their paired differences to the rivals; writes routing-SET.json and .md
 there. Answers are kept too, so that a second call computes only what is missing. --stored prints the results
 of an earlier call again, also with other --rivals; examples/routing_tables.py prints tables of
-several calls. The sets validation, validation-bare and other-unseen are for making choices.
+several calls. The set unseen-choices has the tasks of unseen with multiple choice, for the metric
+accuracy_per_token; validation, validation-bare and other-unseen are for making choices.
 """
 
 import argparse

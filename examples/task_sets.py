@@ -14,12 +14,16 @@ from lorary.evaluation import EvalConfig, Result, Route, compare_routes, evaluat
 from lorary.evaluation.response_store import ResponseStore
 from lorary.reports import difference_grid, render_markdown, render_table, result_grid
 
-SETS = ("seen", "bare", "unseen", "validation", "validation-bare", "other-unseen")
+SETS = ("seen", "bare", "unseen", "unseen-choices", "validation", "validation-bare", "other-unseen")
 MULTIPLE_CHOICE = {"arc-challenge": "arc/ARC-Challenge.validation.jsonl.xz", "mmlu": "mmlu/test.jsonl.xz"}
 
 
 def find_tasks(data: Path, name: str) -> dict[str, Task]:
     """Read one set of tasks; every second task that no expert saw is reserved for choices."""
+    if name == "unseen-choices":
+        return {
+            task: lorary.read_task({"test": data / file}, name=task) for task, file in MULTIPLE_CHOICE.items()
+        }
     seen = read_tasks(data)
     if "unseen" not in name:
         return seen
@@ -28,7 +32,7 @@ def find_tasks(data: Path, name: str) -> dict[str, Task]:
     chosen = files[::2] if name == "other-unseen" else files[1::2]
     tasks = [lorary.read_task({"test": file}, name=file.name.split(".json")[0]) for file in chosen]
     if name == "unseen":
-        tasks += [lorary.read_task({"test": data / file}, name=key) for key, file in MULTIPLE_CHOICE.items()]
+        tasks += find_tasks(data, "unseen-choices").values()
         tasks.append(lorary.read_task({"test": data / "bbh" / "test.jsonl.xz"}, name="bbh"))
     return {task.name: task for task in tasks}
 
