@@ -18,7 +18,17 @@ from lorary.routing.calibrated_router import CalibratedRouter
 DEPTH, MOST_TOKENS = 0.2, 32  # the defaults for experts whose random start is known
 GENERAL = CalibratedConfig(margin=1.0, dead_zone=0.0, fallback="general", depth=DEPTH)
 ALL = replace(GENERAL, fallback="all")
-ZONES = ((0.5, 0.0), (1.0, 0.0), (2.0, 0.0), (0.6, 0.35), (0.8, 0.25), (0.8, 0.4), (1.0, 0.25), (1.0, 0.4))
+ZONES = (
+    (0.5, 0.0),
+    (1.0, 0.0),
+    (2.0, 0.0),
+    (4.0, 0.0),
+    (0.6, 0.35),
+    (0.8, 0.25),
+    (0.8, 0.4),
+    (1.0, 0.25),
+    (1.0, 0.4),
+)
 CANDIDATES = {
     "always sure": replace(GENERAL, margin=None),
     **{
