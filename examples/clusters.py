@@ -3,11 +3,11 @@
     python examples/clusters.py DATA runs/first-library --num-clusters 10
     python examples/clusters.py DATA runs/library --merge wudi
 
-Takes the library and the multi-task expert that examples/natural_instructions.py trained into that folder.
-All cluster experts together see as many tokens as the multi-task expert did. With ``--merge`` each cluster's
-experts are merged instead, which needs no data and no training. Evaluates them by Arrow, uniform and
-calibrated routing, and by each task's own cluster ("clusters: …"), together with base and multi-task; writes
-routing-SET.clusters-K.json and .md there.
+Takes the library and the multi-task expert that examples/natural_instructions.py or
+examples/equal_tokens.py trained into that folder; its LoRA of all tasks is the rival for as many
+``--tokens``. With ``--merge`` each cluster's experts are merged instead, which needs no data and no training.
+Evaluates them by Arrow, uniform and calibrated routing, and by each task's own cluster ("clusters: …"),
+together with base and multi-task; writes routing-SET.clusters-K.json and .md there.
 """
 
 import argparse
@@ -77,9 +77,7 @@ def train_clusters(members: Mapping[str, Sequence[str]], args: argparse.Namespac
     """Train an expert on the tasks of each cluster."""
     tasks = read_tasks(args.data)
     pools = {name: mix_tasks({task: tasks[task] for task in own}, name) for name, own in members.items()}
-    config = TrainConfig(
-        max_tokens=args.tokens // args.num_clusters, batch_size=4, tokens_per_pass=4096, validate_every=100
-    )
+    config = TrainConfig(max_tokens=args.tokens // args.num_clusters, batch_size=4, tokens_per_pass=2048)
     return train(lorary.load_base(), pools, config, place)
 
 
