@@ -4,10 +4,11 @@
     python examples/clusters.py DATA runs/library --merge wudi
 
 Takes the library and the multi-task expert that examples/natural_instructions.py or
-examples/equal_tokens.py trained into that folder; its LoRA of all tasks is the rival for as many
-``--tokens``. With ``--merge`` each cluster's experts are merged instead, which needs no data and no training.
-Evaluates them by Arrow, uniform and calibrated routing, and by each task's own cluster ("clusters: …"),
-together with base and multi-task; writes routing-SET.clusters-K.json and .md there.
+examples/equal_tokens.py trained into that folder. All cluster experts together see ``--tokens``, so that a
+LoRA of all tasks with as many is their rival. With ``--merge`` each cluster's experts are merged instead,
+which needs no data and no training. Evaluates them by Arrow, uniform and calibrated routing, and by each
+task's own cluster ("clusters: …"), together with base and multi-task; writes routing-SET.clusters-K.json and
+.md there.
 """
 
 import argparse
