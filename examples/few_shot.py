@@ -1,9 +1,11 @@
 """Compare the ways to adapt a library to new tasks from a few examples.
 
     python examples/few_shot.py DATA runs/library --num-examples 20 --seeds 0 1 2
+    python examples/few_shot.py DATA runs/modular --rank 16 --methods fresh multi-task "mhr, joint skills"
     python examples/few_shot.py DATA runs/library --table
 
-Takes the libraries and the multi-task expert that examples/equal_tokens.py trained into that folder.
+Takes the libraries and the multi-task expert that examples/equal_tokens.py trained into that folder, or, for
+joint skills, those of examples/modular_training.py.
 The tasks are in few_shot_tasks.py, the methods in few_shot_variants.py. Results of a method, seed and number
 of examples are lines of OUT/few-shot.jsonl, one per task, with a hash of everything they depend on: a second
 call measures only what is missing. ``--table`` only prints the tables of existing results.
@@ -47,6 +49,7 @@ def main() -> None:
     parser.add_argument("--seeds", nargs="+", type=int, default=[0], help="of the draw and of the training")
     parser.add_argument("--epochs", type=float, default=2, help="of a new expert: the budget of all methods")
     parser.add_argument("--learning-rate", type=float, default=1e-3)
+    parser.add_argument("--rank", type=int, default=8, help="of new experts; LoRA's alpha is twice as much")
     parser.add_argument("--num-test", type=int, default=20, help="test examples per task")
     parser.add_argument("--table", action="store_true", help="only print the tables")
     args = parser.parse_args()
@@ -65,6 +68,8 @@ def measure_missing(args: argparse.Namespace, place: Path) -> None:
             tasks = read_few(args.data, TASKS[args.tasks], num_examples, seed)
             for method, library in libraries.items():
                 train = TrainConfig(
+                    rank=args.rank,
+                    alpha=2 * args.rank,
                     epochs=args.epochs,
                     batch_size=4,
                     learning_rate=args.learning_rate,
@@ -72,9 +77,9 @@ def measure_missing(args: argparse.Namespace, place: Path) -> None:
                     patience=3,
                     seed=seed,
                 )
-                config = AdaptConfig(train=train, **VARIANTS[method])
+                config = AdaptConfig(train=train, rank=args.rank, **VARIANTS[method])
                 about = {"set": args.tasks, "method": method, "num_examples": num_examples, "seed": seed}
-                about |= {"learning_rate": args.learning_rate, "epochs": args.epochs}
+                about |= {"rank": args.rank, "learning_rate": args.learning_rate, "epochs": args.epochs}
                 key = make_key(base, library, tasks, config, args.num_test)
                 if all(line["key"] != key for line in read_lines(place)):
                     lines = measure(base, library, tasks, config, args, args.out / "few-shot-runs" / key)

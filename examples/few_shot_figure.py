@@ -24,12 +24,13 @@ def main() -> None:
     )
     parser.add_argument("out", type=Path)
     parser.add_argument("--num-examples", type=int, default=20)
+    parser.add_argument("--rank", type=int, default=8)
     parser.add_argument("--to", type=Path, default=Path("few-shot.svg"))
     args = parser.parse_args()
     lines = [
         line
         for line in read_lines(args.out / "few-shot.jsonl")
-        if line["set"] == "test" and line["num_examples"] == args.num_examples
+        if (line["set"], line["num_examples"], line["rank"]) == ("test", args.num_examples, args.rank)
     ]
     losses = find_losses(lines)
     found = {name: find_difference(own, losses[RIVAL]) for name, own in losses.items() if name != "base"}

@@ -22,13 +22,13 @@ def read_lines(place: Path) -> list[Line]:
 
 
 def print_tables(lines: list[Line], out: Path, name: str) -> None:
-    """Print a table for each number of examples and each training, and write them as Markdown."""
+    """Print a table for each number of examples, rank and training, and write them as Markdown."""
     groups = defaultdict(list)
     for line in lines:
-        groups[line["num_examples"], line["learning_rate"], line["epochs"]].append(line)
+        groups[line["num_examples"], line["rank"], line["learning_rate"], line["epochs"]].append(line)
     console, texts = Console(), []
-    for (num_examples, rate, epochs), own in sorted(groups.items()):
-        title = f"{num_examples} examples, learning rate {rate:g}, {epochs:g} epochs: test loss"
+    for (num_examples, rank, rate, epochs), own in sorted(groups.items()):
+        title = f"{num_examples} examples, rank {rank}, learning rate {rate:g}, {epochs:g} epochs: test loss"
         grid = arrange(own, title)
         console.print(render_table(grid, console.width))
         texts.append(render_markdown(grid))

@@ -8,8 +8,9 @@ from typing import Any
 
 from lorary.adaptation import AdaptConfig
 from lorary.data import Task
-from lorary.experts.roles import CONTROL, GENERAL, SKILL
+from lorary.experts.roles import CONTROL, GENERAL
 from lorary.library import Library
+from lorary.library.skills import load_skills
 from lorary.models import BaseModel
 
 MULTI_TASK = "multi-task-all"
@@ -46,11 +47,15 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "nearest, general trained": {"method": "nearest", "train_general": True},
     "wudi of 5, on top": {"method": "wudi", "retrieve": 5},
     "weights of 20, on top": {"method": "weights", "retrieve": 20},
-    "poly, joint skills": {"method": "poly", "skills": "skills-0"},
-    "poly-z, joint skills": {"method": "poly-z", "skills": "skills-0"},
-    "poly-mu, joint skills": {"method": "poly-mu", "skills": "skills-0"},
+    "poly, joint skills": {"method": "poly", "skills": "poly-0"},
+    "poly-z, joint skills": {"method": "poly-z", "skills": "poly-0"},
+    "poly-mu, joint skills": {"method": "poly-mu", "skills": "poly-0"},
+    "mhr, joint skills": {"method": "mhr", "skills": "mhr-0"},
+    "mhr-z, joint skills": {"method": "mhr-z", "skills": "mhr-0"},
+    "mhr-mu, joint skills": {"method": "mhr-mu", "skills": "mhr-0"},
+    "mhr, joint skills, 64 splits": {"method": "mhr", "skills": "mhr64-0"},
 }
-"""Name -> options of ``AdaptConfig``. Joint skills are those of examples/joint_skills.py."""
+"""Name -> options of ``AdaptConfig``. Joint skills are those of examples/modular_training.py."""
 ON_TOP = ", on top"
 """End of the names of variants whose new experts build on a general expert of all tasks."""
 ON_GENERAL = (ON_TOP, ", general trained", ", half")
@@ -80,7 +85,7 @@ def make_key(
     texts = {name: repr(task.splits) for name, task in tasks.items()}
     used = {*library.routed(), config.multi_task, *list_generals(library)}
     if config.skills is not None:
-        used |= {name for name in library if library[name].card.role == SKILL}
+        used |= {skill.name for skill in load_skills(library, config.skills).skills}
     hashes = {name: found for name, found in library.weight_hashes().items() if name in used}
     own = [base.fingerprint, hashes, texts, asdict(config), num_test]
     return sha256(json.dumps(own, sort_keys=True).encode()).hexdigest()[:16]

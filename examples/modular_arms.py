@@ -11,6 +11,7 @@ from torch import Tensor
 import lorary
 from lorary.data import Task, find_template, mix_tasks
 from lorary.experts import Expert
+from lorary.experts.skills import SkillSet
 from lorary.models import BaseModel
 from lorary.training import (
     MoeConfig,
@@ -37,6 +38,8 @@ class Arm(NamedTuple):
     """The expert of tasks that were not trained on."""
     facts: dict[str, dict[str, Tensor]] | None = None
     """The trained router of a mixture of experts."""
+    skills: SkillSet | None = None
+    """The skills that the experts are mixed from, with their table."""
 
 
 def configure(args: argparse.Namespace, max_tokens: int, rank: int, batch_size: int) -> TrainConfig:
@@ -105,7 +108,7 @@ def train_splits(num_splits: int) -> Callable[[BaseModel, dict[str, Task], argpa
             found = train_skills(
                 base, prepare(base, tasks), config, folder, on_progress=follow(show_steps)
             ).skill_set
-        return Arm(found.task_experts(), found.task_expert(None))
+        return Arm(found.task_experts(), found.task_expert(None), skills=found)
 
     return train
 

@@ -7,7 +7,9 @@ The tasks are those of examples/natural_instructions.py; the unseen ones are tho
 Skills and the one LoRA have the same number of trained parameters (8 skills of rank 2, and rank 16);
 independent experts, and those of the mixture of experts, have rank 2 each. Tasks that were not trained on use
 the mean row of the table, the one LoRA, the mean of the independent experts, or the router. Continues where
-an earlier call stopped; the results of an arm are OUT/<arm>.seen.json and OUT/<arm>.unseen.json.
+an earlier call stopped; the results of an arm are OUT/<arm>.seen.json and OUT/<arm>.unseen.json. Independent
+experts and skills are stored in OUT/library and the one LoRA in OUT/controls, where examples/few_shot.py
+finds them.
 """
 
 import argparse
@@ -16,15 +18,21 @@ from pathlib import Path
 
 from equal_tokens import choose_tasks
 from few_shot_tasks import TASKS
+from few_shot_variants import MULTI_TASK
 from modular_arms import ARMS, Arm
 from task_sets import find_tasks, measure, show
 
 import lorary
 from lorary.data import Task
 from lorary.evaluation import Result, Route
+from lorary.experts.skills import SkillSet
+from lorary.library import Library
+from lorary.library.skills import store_skills
 from lorary.models import BaseModel
 
 OTHER = "another task"
+JOINT_SKILLS = {"Polytropon": "poly", "MHR, 8 splits": "mhr", "MHR, 64 splits": "mhr64"}
+"""Arms whose skills are stored -> what the skills' names start with."""
 
 
 def main() -> None:
@@ -47,13 +55,28 @@ def main() -> None:
         "seen": choose_tasks(find_tasks(args.data, "seen"), args.num_tasks),
         "unseen": {name: unseen[name] for name in TASKS["test"]},
     }
-    for arm in args.arms:
-        if not all((args.out / f"{arm}.{name}.json").exists() for name in sets):
-            measure_arm(base, sets, arm, ARMS[arm](base, sets["seen"], args, args.out / arm), args)
+    for name in args.arms:
+        arm = ARMS[name](base, sets["seen"], args, args.out / name)
+        store(name, arm, args.out)
+        if not all((args.out / f"{name}.{key}.json").exists() for key in sets):
+            measure_arm(base, sets, name, arm, args)
     for name in sets:
         found = [Result.from_json(args.out / f"{arm}.{name}.json") for arm in args.arms]
         rivals = [rival for rival in ("one LoRA", "independent") if rival in args.arms]
         show(reduce(Result.merge, found), rivals, args.out / f"{name}.md")
+
+
+def store(name: str, arm: Arm, out: Path) -> None:
+    """Store what examples/few_shot.py adapts."""
+    if name == "independent":
+        Library.open(str(out / "library"), create=True).add_all(arm.experts, replace=True)
+    elif name == "one LoRA":
+        Library.open(str(out / "controls"), create=True)[MULTI_TASK] = arm.other.rename(MULTI_TASK)
+    elif name in JOINT_SKILLS:
+        skills = [
+            skill.rename(f"{JOINT_SKILLS[name]}-{place}") for place, skill in enumerate(arm.skills.skills)
+        ]
+        store_skills(Library.open(str(out / "library"), create=True), SkillSet(skills, arm.skills.table))
 
 
 def measure_arm(
