@@ -7,9 +7,9 @@ The tasks are those of examples/natural_instructions.py; the unseen ones are tho
 Skills and the one LoRA have the same number of trained parameters (8 skills of rank 2, and rank 16);
 independent experts, and those of the mixture of experts, have rank 2 each. Tasks that were not trained on use
 the mean row of the table, the one LoRA, the mean of the independent experts, or the router. Continues where
-an earlier call stopped; the results of an arm are OUT/<arm>.seen.json and OUT/<arm>.unseen.json. Independent
-experts and skills are stored in OUT/library and the one LoRA in OUT/controls, where examples/few_shot.py
-finds them.
+an earlier call stopped; the results of an arm are OUT/routing-seen.<arm>.json and
+OUT/routing-unseen.<arm>.json, which examples/routing_tables.py reads. Independent experts and skills are
+stored in OUT/library and the one LoRA in OUT/controls, where examples/few_shot.py finds them.
 """
 
 import argparse
@@ -58,10 +58,10 @@ def main() -> None:
     for name in args.arms:
         arm = ARMS[name](base, sets["seen"], args, args.out / name)
         store(name, arm, args.out)
-        if not all((args.out / f"{name}.{key}.json").exists() for key in sets):
+        if not all((args.out / f"routing-{key}.{name}.json").exists() for key in sets):
             measure_arm(base, sets, name, arm, args)
     for name in sets:
-        found = [Result.from_json(args.out / f"{arm}.{name}.json") for arm in args.arms]
+        found = [Result.from_json(args.out / f"routing-{name}.{arm}.json") for arm in args.arms]
         rivals = [rival for rival in ("one LoRA", "independent") if rival in args.arms]
         show(reduce(Result.merge, found), rivals, args.out / f"{name}.md")
 
@@ -90,7 +90,7 @@ def measure_arm(
         routes = [Route(name=name, expert_of=expert_of) if others else Route(name=name, router="moe")]
         if name == next(iter(ARMS)):
             routes.append(Route(name="base"))
-        measure(model, key, tasks, routes, args.num_test).to_json(args.out / f"{name}.{key}.json")
+        measure(model, key, tasks, routes, args.num_test).to_json(args.out / f"routing-{key}.{name}.json")
     model.detach()
 
 
